@@ -1,0 +1,178 @@
+"""The layers around an LSTM: Embedding, Linear, Dropout.
+
+Each has ``forward -> (y, tape)`` beside its ``backward``, and can be called for inference alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from lstmkit.cell import glorot
+from lstmkit.engine.masks import dropout
+from lstmkit.shapes import (
+    Array,
+    Axis,
+    floating_dtype,
+    integer_array,
+    positive_integer,
+    real_array,
+    real_number,
+)
+
+
+class Embedding:
+    """A row of numbers for every token.
+
+    Parameters
+    ----------
+    num_embeddings : int
+        V, the number of different tokens.
+    size : int
+        Numbers in a row.
+    dtype : {"float32", "float64"}
+        Of the rows.
+    seed : int or numpy.random.Generator, optional
+        Of the initial rows, which are normal with deviation 1/√size, so that a row has length 1
+        whatever its size. (PyTorch's have deviation 1.)
+
+    Attributes
+    ----------
+    parameters : dict
+        ``{"weight": (V, size)}``.
+    """
+
+    def __init__(
+        self, num_embeddings: int, size: int, *, dtype: DTypeLike = "float32", seed: Any = None
+    ) -> None:
+        self.num_embeddings = positive_integer("embedding", "num_embeddings", num_embeddings)
+        self.size = positive_integer("embedding", "size", size)
+        self.dtype = floating_dtype("embedding", dtype)
+        rng = np.random.default_rng(seed)
+        weight = rng.standard_normal((num_embeddings, size)) / np.sqrt(size)
+        self.parameters: dict[str, Array] = {"weight": weight.astype(self.dtype)}
+
+    def __call__(self, indices: ArrayLike) -> Array:
+        """Rows of the tokens: (…) integers → (…, size)."""
+        return self.forward(indices)[0]
+
+    def forward(self, indices: ArrayLike) -> tuple[Array, Array]:
+        """Return the rows and the tape; see `__call__`."""
+        indices = np.asarray(indices)
+        axes = indices.shape
+        tokens = integer_array("embedding", "indices", indices, axes, 0, self.num_embeddings - 1)
+        return self.parameters["weight"][tokens], tokens
+
+    def backward(self, tape: Array, dy: Array) -> dict[str, Array]:
+        """Sum the gradient of every row over the places where its token stood."""
+        tokens, dy = tape.ravel(), dy.reshape(-1, self.size)
+        # A sorted segment sum: np.add.at is ten times slower, a one-hot product costs V a token.
+        order = np.argsort(tokens, kind="stable")
+        present, starts = np.unique(tokens[order], return_index=True)
+        dweight = np.zeros_like(self.parameters["weight"], dtype=dy.dtype)
+        if len(tokens):
+            dweight[present] = np.add.reduceat(dy[order], starts, axis=0)
+        return {"weight": dweight}
+
+
+class Linear:
+    """y = x Wᵀ + b, on the last axis.
+
+    Parameters
+    ----------
+    input_size, output_size : int
+        Sizes of the last axis before and after.
+    bias : bool
+        Whether there is a b; it starts at zero.
+    dtype : {"float32", "float64"}
+        Of the weights.
+    seed : int or numpy.random.Generator, optional
+        Of the initial W: Glorot-uniform. (PyTorch's is uniform on ±1/√input_size.)
+
+    Attributes
+    ----------
+    parameters : dict
+        ``{"weight": (output_size, input_size), "bias": (output_size,)}``.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        bias: bool = True,
+        dtype: DTypeLike = "float32",
+        seed: Any = None,
+    ) -> None:
+        self.input_size = positive_integer("linear", "input_size", input_size)
+        self.output_size = positive_integer("linear", "output_size", output_size)
+        self.dtype = floating_dtype("linear", dtype)
+        weight = glorot(np.random.default_rng(seed), output_size, input_size)
+        self.parameters: dict[str, Array] = {"weight": weight.astype(self.dtype)}
+        if bias:
+            self.parameters["bias"] = np.zeros(output_size, self.dtype)
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """Apply the layer: (…, input_size) → (…, output_size)."""
+        return self.forward(x)[0]
+
+    def forward(self, x: ArrayLike) -> tuple[Array, Array]:
+        """Return y and the tape; see `__call__`."""
+        x = np.asarray(x)
+        leading: list[Axis] = [*x.shape[:-1]] if x.ndim else ["…"]
+        axes = (*leading, ("input_size", self.input_size))
+        x = real_array("linear", "x", x, axes, self.dtype)
+        return linear(self.parameters, x), x
+
+    def backward(self, tape: Array, dy: Array) -> tuple[Array, dict[str, Array]]:
+        """Return dx and the gradients of the parameters."""
+        return linear_backward(self.parameters, tape, dy)
+
+
+def linear(weights: dict[str, Array], x: Array) -> Array:
+    """Y = x Wᵀ + b for x (…, in): one product over all leading axes."""
+    flat = x.reshape(-1, x.shape[-1]) @ weights["weight"].T
+    if "bias" in weights:
+        flat += weights["bias"]
+    return flat.reshape(*x.shape[:-1], -1)
+
+
+def linear_backward(
+    weights: dict[str, Array], x: Array, dy: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Dx = dy W; dW = dyᵀ x; db = Σ dy."""
+    flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    grads = {"weight": flat_dy.T @ flat_x}
+    if "bias" in weights:
+        grads["bias"] = flat_dy.sum(axis=0)
+    return (flat_dy @ weights["weight"]).reshape(x.shape), grads
+
+
+class Dropout:
+    """Set each number to 0 with probability ``rate`` in training, and scale the others up.
+
+    Srivastava et al. 2014, in the inverted form that every library uses: inference changes nothing.
+
+    Parameters
+    ----------
+    rate : float
+        In [0, 1).
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = real_number("dropout", "rate", rate, 0, 1, open_ends="high")
+
+    def forward(
+        self, x: Array, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Array | None]:
+        """Return y and the mask; without a rng nothing is dropped."""
+        if not self.rate or rng is None:
+            return x, None
+        mask = dropout(rng, self.rate, x.shape, x.dtype)
+        return x * mask, mask
+
+    def backward(self, tape: Array | None, dy: Array) -> Array:
+        """Return dx: the gradient of what was kept."""
+        return dy if tape is None else dy * tape

@@ -1,0 +1,121 @@
+"""Anything with a step, run step by step: it holds the state that whole sequences keep inside.
+
+A snapshot is a small safetensors file in memory: numbers, never code, so it may come from anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors_numpy
+
+from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array
+
+State = tuple[Array, Array]
+Step = Callable[[Array, State], tuple[Array, State]]
+
+
+class Stream:
+    """A model that is fed one time step after another.
+
+    Parameters
+    ----------
+    step : callable
+        ``(x_t (N, I), state) -> (y_t (N, P), state)``; it must not change the state it is given.
+    start : pair of arrays
+        h ``(L, N, P)`` and c ``(L, N, H)`` before the first step, and after a reset.
+    input_size : int
+        I.
+    dtype : str or numpy dtype
+        What x is turned into.
+
+    Examples
+    --------
+    >>> import lstmkit as lk
+    >>> stream = lk.LSTM(3, 4, seed=0).stream()
+    >>> y = stream.step([[0.1, 0.2, 0.3]])
+    >>> y.shape
+    (1, 4)
+    """
+
+    def __init__(self, step: Step, start: State, input_size: int, dtype: DTypeLike) -> None:
+        self._step, self._start, self._dtype = step, start, np.dtype(dtype)
+        self._input_shape = (start[0].shape[1], input_size)
+        self._state = (start[0].copy(), start[1].copy())
+
+    @property
+    def state(self) -> State:
+        """H ``(L, N, P)`` and c ``(L, N, H)`` now; copies. Assign a pair to go on from there."""
+        return self._state[0].copy(), self._state[1].copy()
+
+    @state.setter
+    def state(self, state: tuple[ArrayLike, ArrayLike]) -> None:
+        h, c = state
+        self._state = (
+            real_array("stream", "h", h, self._start[0].shape, self._dtype).copy(),
+            real_array("stream", "c", c, self._start[1].shape, self._dtype).copy(),
+        )
+
+    def step(self, x_t: ArrayLike) -> Array:
+        """Take one time step.
+
+        Parameters
+        ----------
+        x_t : array (N, I)
+            The input of every row at this step.
+
+        Returns
+        -------
+        y_t : array (N, P or H)
+            Output of the last layer: the caller's to keep.
+        """
+        x = x_t if isinstance(x_t, np.ndarray) and x_t.dtype == self._dtype else None
+        if x is None or x.shape != self._input_shape:
+            rows, size = self._input_shape
+            axes = (("batch", rows), ("input_size", size))
+            x = real_array("stream.step", "x_t", x_t, axes, self._dtype)
+        y, self._state = self._step(x, self._state)
+        return y
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Forget: put all rows, or the given ones, back to the starting state."""
+        if rows is None:
+            self._state = (self._start[0].copy(), self._start[1].copy())
+            return
+        chosen = integer_array("stream.reset", "rows", rows, ("rows",), 0, self._input_shape[0] - 1)
+        h, c = self.state
+        h[:, chosen], c[:, chosen] = self._start[0][:, chosen], self._start[1][:, chosen]
+        self._state = (h, c)
+
+    def snapshot(self) -> bytes:
+        """Return the state as bytes, to be kept anywhere and given to `restore`."""
+        h, c = self._state
+        data: bytes = safetensors_numpy.save(
+            {"h": np.ascontiguousarray(h), "c": np.ascontiguousarray(c)}
+        )
+        return data
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go back to a snapshot, of this stream or of one with the same shapes.
+
+        Raises
+        ------
+        InputError
+            If the bytes are damaged, or of another shape or dtype; the state is left as it was.
+        """
+        try:
+            arrays = safetensors_numpy.load(snapshot)
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise InputError(f"stream.restore: snapshot is damaged ({error})") from None
+        if set(arrays) != {"h", "c"}:
+            raise InputError("stream.restore: snapshot holds something else than h and c")
+        for name, start in zip("hc", self._start, strict=True):
+            check_shape("stream.restore", name, arrays[name], start.shape)
+            if arrays[name].dtype != start.dtype:
+                raise InputError(
+                    f"stream.restore: {name} has dtype {arrays[name].dtype}; expected {start.dtype}"
+                )
+        self._state = (arrays["h"].copy(), arrays["c"].copy())
