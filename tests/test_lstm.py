@@ -383,7 +383,10 @@ X = np.zeros((5, 7, 3))
             lambda _: LSTM(3, 4, num_layers=2).to_textbook(),
             "lstm.to_textbook: the textbook has one layer",
         ),
-        (lambda _: LSTM.from_textbook({"Wi": 0}), "lstm.from_textbook: params lacks Wf"),
+        (
+            lambda _: LSTM.from_textbook({"Wi": 0}),
+            "lstm.from_textbook: params lacks Wf, WC, Wo, bi",
+        ),
     ],
 )
 def test_errors_say_who_what_and_why(call, message):

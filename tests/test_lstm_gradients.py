@@ -74,8 +74,8 @@ class Problem:
         values = {name: array.astype(complex) for name, array in values.items()}
         parameters = {name: values[name] for name in lstm.parameters}
         rng = np.random.default_rng(self.seed)
-        y, (h, c), _ = lstm._run(
-            parameters, values["x"], self.state(values), packing, reset, rng, False
+        y, (h, c), _ = lstm.stack.run(
+            parameters, values["x"], self.state(values), packing, reset, rng
         )
         y = packing.unpack(y)
         total = (y * self.weight_y).sum() + (h * self.weight_h).sum() + (c * self.weight_c).sum()

@@ -249,9 +249,7 @@ def backward(
         if tape.masks.recurrent is not None:
             seen[at] *= tape.masks.recurrent[:n]
         dh[:n] += dy[at]
-        dh_old, dc_old, dr_t, dout_t = retreat(
-            cell, weights, moment, dh[:n], dc[:n], dz[at], grads
-        )
+        dh_old, dc_old, dr_t, dout_t = retreat(cell, weights, moment, dh[:n], dc[:n], dz[at], grads)
         if dr is not dz:
             dr[at] = dr_t
         if dout is not None:

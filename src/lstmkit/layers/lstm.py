@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstmkit import engine, store
 from lstmkit.cell import DEFAULT_ACTIVATIONS, Cell, check_cell
-from lstmkit.engine.masks import draw, dropout
+from lstmkit.conventions import from_textbook, to_textbook
+from lstmkit.layers.stack import Grads, Stack, StackTape, State
 from lstmkit.shapes import (
     Array,
     InputError,
@@ -24,10 +26,7 @@ from lstmkit.shapes import (
 )
 from lstmkit.stream import Stream
 
-State = tuple[Array, Array]
-Grads = dict[str, Array]
 SUFFIXES = ("", "_reverse")
-TEXTBOOK_GATES = {"i": "i", "f": "f", "g": "C", "o": "o"}
 
 
 class Trace(NamedTuple):
@@ -42,15 +41,6 @@ class Trace(NamedTuple):
     o: Array
     c: Array
     h: Array
-
-
-class StackTape(NamedTuple):
-    """What `LSTM.forward` leaves for `LSTM.backward`."""
-
-    packing: engine.Packing
-    cells: list[engine.Tape]
-    dropped: list[Array | None]  # mask on the output of each layer but the last
-    learned_start: bool
 
 
 class LSTM:
@@ -150,7 +140,7 @@ class LSTM:
         self._configure(**config)
         rng = np.random.default_rng(seed)
         self.parameters: dict[str, Array] = {}
-        for name, cell in zip(self._cell_names, self.cells, strict=True):
+        for name, cell in zip(self.stack.names, self.cells, strict=True):
             weights = cell.initialize(rng, self.dtype, self.config["forget_bias"])
             self.parameters |= {short + name: array for short, array in weights.items()}
 
@@ -177,13 +167,14 @@ class LSTM:
         first = check_cell("lstm", input_size=input_size, hidden_size=hidden_size, **options)
         self.input_size, self.hidden_size = first.input_size, first.hidden_size
         self.output_size = directions * first.output_size
-        self.cells: list[Cell] = []
-        self._cell_names: list[str] = []
+        cells: list[Cell] = []
+        names: list[str] = []
         for layer in range(self.num_layers):
             size = first.input_size if layer == 0 else self.output_size
             cell = check_cell("lstm", input_size=size, hidden_size=hidden_size, **options)
-            self.cells += [cell] * directions
-            self._cell_names += [f"_l{layer}{suffix}" for suffix in SUFFIXES[:directions]]
+            cells += [cell] * directions
+            names += [f"_l{layer}{suffix}" for suffix in SUFFIXES[:directions]]
+        self.stack = Stack(cells, names, directions, self.dropout, self.recurrent_dropout)
         self.config: dict[str, Any] = {
             "input_size": first.input_size,
             "hidden_size": first.hidden_size,
@@ -197,6 +188,11 @@ class LSTM:
             "recurrent_dropout": self.recurrent_dropout,
             "dtype": self.dtype.name,
         }
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells in the order of the states: index ``layer·D + direction``."""
+        return self.stack.cells
 
     def __repr__(self) -> str:
         return f"LSTM({', '.join(f'{k}={v!r}' for k, v in self.config.items())})"
@@ -241,7 +237,7 @@ class LSTM:
             If an argument has the wrong rank, size, dtype or range.
         """
         x_, state_, packing, fresh = self._check(x, state, lengths, reset)
-        y, end, _ = self._run(self.parameters, x_, state_, packing, fresh, None, False)
+        y, end, _ = self.stack.run(self.parameters, x_, state_, packing, fresh)
         return packing.unpack(y), end
 
     def forward(
@@ -270,9 +266,9 @@ class LSTM:
             For `backward`. It refers to arrays that y and the state do not share.
         """
         x_, state_, packing, fresh = self._check(x, state, lengths, reset)
-        y, end, tape = self._run(self.parameters, x_, state_, packing, fresh, rng, True)
+        y, end, tape = self.stack.run(self.parameters, x_, state_, packing, fresh, rng, True)
         assert tape is not None
-        return packing.unpack(y), end, tape._replace(learned_start=state is None)
+        return packing.unpack(y), end, tape
 
     def backward(
         self,
@@ -306,110 +302,8 @@ class LSTM:
         axes = (("batch", packing.batch), ("time", packing.steps), ("output", self.output_size))
         dy = real_array("lstm.backward", "dy", dy, axes, self.dtype)
         dstate_ = self._check_state("lstm.backward", "d", dstate, packing.batch)
-        dx, dstart, grads = self._run_back(self.parameters, tape, packing.pack(dy), dstate_)
+        dx, dstart, grads = self.stack.run_back(self.parameters, tape, packing.pack(dy), dstate_)
         return packing.unpack(dx), dstart, grads
-
-    def _run(
-        self,
-        parameters: dict[str, Array],
-        x: Array,
-        state: State | None,
-        packing: engine.Packing,
-        reset: list[Array] | None,
-        rng: np.random.Generator | None,
-        keep_tape: bool,
-    ) -> tuple[Array, State, StackTape | None]:
-        """Run the stack on checked arrays: pure, and open to any dtype (the proofs use complex)."""
-        directions = self.output_size // self.cells[0].output_size
-        y = packing.pack(x)
-        tapes: list[engine.Tape] = []
-        dropped: list[Array | None] = []
-        ends: list[State] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for d in range(directions):
-                k = layer * directions + d
-                weights = self._weights(parameters, k)
-                start = self._start(weights, state, k, packing, y.dtype)
-                masks = (
-                    draw(self.cells[k], rng, self.recurrent_dropout, packing.batch,
-                         packing.tokens, self.dtype)
-                    if rng is not None else engine.NO_MASKS
-                )  # fmt: skip
-                out, end, tape = engine.forward(
-                    self.cells[k], weights, packing.mirror(y) if d else y, start, packing.sizes,
-                    reset[d] if reset else None, masks, keep_tape,
-                )  # fmt: skip
-                outputs.append(packing.mirror(out) if d else out)
-                ends.append(end)
-                if tape is not None:
-                    tapes.append(tape)
-            y = np.concatenate(outputs, axis=1) if directions == 2 else outputs[0]
-            if layer < self.num_layers - 1:
-                dropped.append(None)
-                if self.dropout and rng is not None:
-                    dropped[-1] = dropout(rng, self.dropout, y.shape, self.dtype)
-                    y = y * dropped[-1]
-        h = packing.unsort(np.stack([end[0] for end in ends]))
-        c = packing.unsort(np.stack([end[1] for end in ends]))
-        kept = StackTape(packing, tapes, dropped, state is None) if keep_tape else None
-        return y, (h, c), kept
-
-    def _run_back(
-        self, parameters: dict[str, Array], tape: StackTape, dy: Array, dstate: State | None
-    ) -> tuple[Array, State, Grads]:
-        """Run the stack back on checked arrays, in packed order."""
-        packing = tape.packing
-        directions = self.output_size // self.cells[0].output_size
-        size = self.cells[0].output_size
-        grads: Grads = {}
-        dstarts: list[State] = [(dy, dy)] * len(self.cells)
-        for layer in reversed(range(self.num_layers)):
-            if layer < self.num_layers - 1 and tape.dropped[layer] is not None:
-                dy = dy * tape.dropped[layer]
-            dx: Array | None = None
-            for d in range(directions):
-                k = layer * directions + d
-                cell, name = self.cells[k], self._cell_names[k]
-                weights = self._weights(parameters, k)
-                dend = self._start({}, dstate, k, packing, dy.dtype)
-                dout = dy[:, d * size : (d + 1) * size]
-                dx_d, dstart, dweights = engine.backward(
-                    cell, weights, tape.cells[k], packing.mirror(dout) if d else dout, dend
-                )
-                if cell.learn_initial_state and tape.learned_start:
-                    dweights["h_0"] = dweights["h_0"] + dstart[0].sum(axis=0)
-                    dweights["c_0"] = dweights["c_0"] + dstart[1].sum(axis=0)
-                grads |= {short + name: array for short, array in dweights.items()}
-                dstarts[k] = dstart
-                dx_d = packing.mirror(dx_d) if d else dx_d
-                dx = dx_d if dx is None else dx + dx_d
-            assert dx is not None
-            dy = dx
-        dh = packing.unsort(np.stack([start[0] for start in dstarts]))
-        dc = packing.unsort(np.stack([start[1] for start in dstarts]))
-        return dy, (dh, dc), {name: grads[name] for name in parameters}
-
-    def _weights(self, parameters: dict[str, Array], k: int) -> engine.Weights:
-        name = self._cell_names[k]
-        return {short: parameters[short + name] for short in self.cells[k].shapes()}
-
-    def _start(
-        self,
-        weights: engine.Weights,
-        state: State | None,
-        k: int,
-        packing: engine.Packing,
-        dtype: DTypeLike,
-    ) -> State:
-        """Return the state of cell k before the first step, in packed order."""
-        if state is not None:
-            return packing.sort(state[0][k]), packing.sort(state[1][k])
-        h = np.zeros((packing.batch, self.cells[k].output_size), dtype)
-        c = np.zeros((packing.batch, self.hidden_size), dtype)
-        if "h_0" in weights:
-            h[:], c[:] = weights["h_0"], weights["c_0"]
-        return h, c
 
     # ------------------------------------------------------------------ looking and stepping
 
@@ -422,9 +316,9 @@ class LSTM:
     ) -> Trace:
         """Run in inference and return every gate and state of every cell, see `Trace`."""
         x_, state_, packing, fresh = self._check(x, state, lengths, reset)
-        _, _, tape = self._run(self.parameters, x_, state_, packing, fresh, None, True)
+        _, _, tape = self.stack.run(self.parameters, x_, state_, packing, fresh, None, True)
         assert tape is not None
-        H, directions = self.hidden_size, 2 if self.bidirectional else 1
+        H, directions = self.hidden_size, self.stack.directions
         rows: list[list[Array]] = []
         for k, cell_tape in enumerate(tape.cells):
             gates = cell_tape.gates
@@ -451,19 +345,11 @@ class LSTM:
         batch = positive_integer("lstm.stream", "batch_size", batch_size)
         packing = engine.Packing(batch, 1)
         starts = [
-            self._start(self._weights(self.parameters, k), None, k, packing, self.dtype)
+            self.stack.start(self.parameters, None, k, packing, self.dtype)
             for k in range(self.num_layers)
         ]
         start = np.stack([h for h, _ in starts]), np.stack([c for _, c in starts])
-        return Stream(self._step, start, self.input_size, self.dtype)
-
-    def _step(self, x: Array, state: State) -> tuple[Array, State]:
-        h, c = np.empty_like(state[0]), np.empty_like(state[1])
-        for k, cell in enumerate(self.cells):
-            weights = self._weights(self.parameters, k)
-            h[k], c[k] = engine.step(cell, weights, x, (state[0][k], state[1][k]))
-            x = h[k]
-        return x.copy(), (h, c)
+        return Stream(partial(self.stack.step, self.parameters), start, self.input_size, self.dtype)
 
     # ------------------------------------------------------------------ files and other forms
 
@@ -483,7 +369,7 @@ class LSTM:
             raise InputError(f"lstm: the config cannot be used ({error})") from None
         shapes = {
             short + name: shape
-            for cell, name in zip(lstm.cells, lstm._cell_names, strict=True)
+            for cell, name in zip(lstm.cells, lstm.stack.names, strict=True)
             for short, shape in cell.shapes().items()
         }
         if set(shapes) != set(parameters):
@@ -512,23 +398,10 @@ class LSTM:
         dtype : {"float64", "float32"}
             Of the layer; with float64 its outputs are the textbook's.
         """
-        missing = [n for n in ("Wi", "Wf", "WC", "Wo", "bi", "bf", "bC", "bo") if n not in params]
-        if missing:
-            raise InputError(f"lstm.from_textbook: params lacks {', '.join(missing)}")
-        hidden = np.asarray(params["bf"]).size
-        width = np.asarray(params["Wf"]).shape[-1]
-        lstm = cls(max(width - hidden, 1), hidden, dtype=dtype, seed=0)
-        for k, letter in enumerate(TEXTBOOK_GATES[gate] for gate in "ifgo"):
-            rows = slice(k * hidden, (k + 1) * hidden)
-            axes = (("hidden", hidden), ("hidden + input", hidden + lstm.input_size))
-            w = real_array("lstm.from_textbook", f"W{letter}", params[f"W{letter}"], axes)
-            b = real_array(
-                "lstm.from_textbook", f"b{letter}", np.ravel(params[f"b{letter}"]), (hidden,)
-            )
-            lstm.parameters["weight_hh_l0"][rows] = w[:, :hidden]
-            lstm.parameters["weight_ih_l0"][rows] = w[:, hidden:]
-            lstm.parameters["bias_l0"][rows] = b
-        return lstm
+        weights = from_textbook("lstm.from_textbook", params)
+        stacked, input_size = weights["weight_ih"].shape
+        config = cls(input_size, stacked // 4, dtype=dtype, seed=0).config
+        return cls.from_parameters(config, {f"{name}_l0": w for name, w in weights.items()})
 
     def to_textbook(self) -> dict[str, Array]:
         """Return the eight arrays of `lstmkit.textbook`, biases (H,), as float64 copies.
@@ -544,15 +417,7 @@ class LSTM:
                 "lstm.to_textbook: the textbook has one layer, one direction and none of the "
                 f"variants; this is {self!r}"
             )
-        params: dict[str, Array] = {}
-        weight_ih, weight_hh = self.parameters["weight_ih_l0"], self.parameters["weight_hh_l0"]
-        bias = self.parameters.get("bias_l0", np.zeros(len(weight_ih)))
-        for k, letter in enumerate(TEXTBOOK_GATES[gate] for gate in "ifgo"):
-            rows = slice(k * self.hidden_size, (k + 1) * self.hidden_size)
-            both = np.concatenate([weight_hh[rows], weight_ih[rows]], axis=1)
-            params[f"W{letter}"] = both.astype(np.float64)
-            params[f"b{letter}"] = bias[rows].astype(np.float64)
-        return params
+        return to_textbook(self.stack.weights(self.parameters, 0))
 
     # ------------------------------------------------------------------ checks
 
