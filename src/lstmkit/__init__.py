@@ -1,12 +1,26 @@
 """lstmkit: the whole LSTM in Python.
 
-The LSTM as a lesson writes it is in `lstmkit.textbook`; the fast layer is `LSTM`; models of text
-are `LanguageModel`; `load` opens what was saved.
+The LSTM as a lesson writes it is in `lstmkit.textbook`; the layer to build with is `LSTM`; a model
+of text is `LanguageModel`; `load` opens what was saved.
 """
 
 from lstmkit.engine import backend
 from lstmkit.layers import LSTM, Dropout, Embedding, Linear
+from lstmkit.loading import load
+from lstmkit.shapes import InputError
+from lstmkit.tasks import LanguageModel
+from lstmkit.training import TrainingDiverged
 
 __version__ = "0.1.0"
 
-__all__ = ["LSTM", "Dropout", "Embedding", "Linear", "backend"]
+__all__ = [
+    "LSTM",
+    "Dropout",
+    "Embedding",
+    "InputError",
+    "LanguageModel",
+    "Linear",
+    "TrainingDiverged",
+    "backend",
+    "load",
+]

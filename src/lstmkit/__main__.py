@@ -1,0 +1,5 @@
+"""``python -m lstmkit``: the command line."""
+
+from lstmkit.cli import main
+
+main()

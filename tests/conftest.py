@@ -1,0 +1,20 @@
+"""What every test shares: which package is under test, and repeatable random cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from hypothesis import settings
+
+import lstmkit as lk
+
+# The same cases on every run and every machine: a failure today is a failure tomorrow. No deadline:
+# a slow machine is not a wrong gradient.
+settings.register_profile("lstmkit", derandomize=True, deadline=None)
+settings.load_profile("lstmkit")
+
+
+def pytest_report_header() -> str:
+    folder = Path(lk.__file__).parent
+    return f"lstmkit {lk.__version__} ({lk.backend()}) with numpy {np.__version__}, from {folder}"

@@ -1,0 +1,214 @@
+"""The house stands: every import of every module of the package points strictly downward.
+
+`FLOORS` is the plan. A module may import from lower floors, never from its own or a higher one.
+In a folder whose files share a floor, the second number orders its one shared base below them
+and its door (``__init__``) above them; between folders that number says nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "lstmkit"
+
+BASE, FILE, DOOR = 0, 1, 2
+
+FLOORS: dict[str, tuple[int, int]] = {
+    "textbook": (0, FILE),
+    "shapes": (0, FILE),
+    "losses": (0, FILE),
+    "optimizers": (0, FILE),
+    "cell": (1, FILE),
+    "store": (1, FILE),
+    "stream": (1, FILE),
+    "corpus": (1, FILE),
+    "sampling": (1, FILE),
+    "progress": (1, FILE),
+    "interrupts": (1, FILE),
+    "run": (2, FILE),
+    "conventions": (2, FILE),
+    "engine.base": (2, BASE),
+    "engine.masks": (2, FILE),
+    "engine.numpy_twin": (2, FILE),
+    "engine.packing": (2, FILE),
+    "engine": (2, DOOR),
+    "layers.stack": (3, BASE),
+    "layers.feedforward": (3, FILE),
+    "layers.lstm": (3, FILE),
+    "layers": (3, DOOR),
+    "data": (3, FILE),
+    "training": (3, FILE),
+    "tasks.text": (5, BASE),
+    "tasks.language_model": (5, FILE),
+    "tasks": (5, DOOR),
+    "loading": (6, FILE),
+    "__init__": (6, DOOR),  # the public names: above all that they name, below the leaves
+    "plots": (7, FILE),
+    "demo": (7, FILE),
+    "cli": (8, FILE),
+    "__main__": (9, FILE),  # python -m lstmkit
+}
+
+# What may be imported when a module is loaded, beside Python's own library ...
+AT_THE_TOP = {"numpy", "safetensors"}
+AT_THE_TOP_OF = {
+    "textbook": {"numpy"},
+    "cli": {"numpy", "safetensors", "typer", "rich"},
+}
+# ... and inside a function, when it is called (or for the type checker alone).
+INSIDE_A_FUNCTION_OF = {
+    "progress": {"rich"},
+    "cli": {"typer", "rich"},
+    "plots": {"matplotlib"},
+}
+
+
+FOLDERS = {module.split(".")[0] for module in FLOORS if "." in module}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts = parts[:-1]
+    return ".".join(parts)
+
+
+def imports(tree: ast.Module, module: str) -> Iterator[tuple[int, str, bool]]:
+    """Give (line, absolute dotted name, whether it waits for a call) for every import."""
+
+    def visit(node: ast.AST, lazy: bool) -> Iterator[tuple[int, str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield child.lineno, alias.name, lazy
+            elif isinstance(child, ast.ImportFrom):
+                origin = child.module or ""
+                if child.level:
+                    package = ["lstmkit", *module.split(".")]
+                    if module not in FOLDERS:
+                        package.pop()
+                    package = package[: len(package) - (child.level - 1)]
+                    origin = ".".join([*package, origin] if origin else package)
+                for alias in child.names:
+                    yield child.lineno, f"{origin}.{alias.name}", lazy
+            else:
+                typing_only = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+                called = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from visit(child, lazy or typing_only or called)
+
+    return visit(tree, False)
+
+
+def own_module(dotted: str) -> str:
+    """Find the module of ours that ``lstmkit.a.b.name`` comes from: the longest known prefix."""
+    parts = dotted.split(".")[1:]
+    while parts:
+        if ".".join(parts) in FLOORS:
+            return ".".join(parts)
+        parts.pop()
+    return "__init__"
+
+
+def folder(module: str) -> str | None:
+    first = module.split(".")[0]
+    return first if first in FOLDERS else None
+
+
+def points_downward(module: str, target: str) -> bool:
+    if target == "shapes":  # the one voice for errors: every floor may use it
+        return module not in ("textbook", "shapes")
+    (floor, room), (target_floor, target_room) = FLOORS[module], FLOORS[target]
+    if floor == target_floor and folder(module) is not None and folder(module) == folder(target):
+        return room > target_room
+    if "__init__" in (module, target):
+        return (floor, room) > (target_floor, target_room)
+    return floor > target_floor
+
+
+def violations(source: str, module: str) -> list[str]:
+    """Say, a line each, which imports of a module's source break the house's rules."""
+    if module not in FLOORS:
+        return [
+            f"{module}: stands on no floor; give it one in FLOORS of tests/test_layering.py "
+            "(CONTRIBUTING.md shows the floors)"
+        ]
+    found = []
+    for line, dotted, lazy in imports(ast.parse(source), module):
+        origin = dotted.split(".")[0]
+        if origin == "lstmkit":
+            target = own_module(dotted)
+            if not points_downward(module, target):
+                found.append(
+                    f"{module}:{line}: imports {target} (floor {FLOORS[target][0]}) but stands on "
+                    f"floor {FLOORS[module][0]} itself; imports point strictly downward"
+                )
+        elif origin not in sys.stdlib_module_names:
+            allowed = AT_THE_TOP_OF.get(module, AT_THE_TOP)
+            if lazy:
+                allowed = allowed | INSIDE_A_FUNCTION_OF.get(module, set())
+            if origin not in allowed:
+                where = "anywhere" if lazy else "when it is loaded"
+                found.append(
+                    f"{module}:{line}: imports {origin}, which it may not do {where}; "
+                    f"allowed here: {', '.join(sorted(allowed))}"
+                )
+    return list(dict.fromkeys(found))  # one line a statement, however many names it imports
+
+
+def test_every_import_points_downward():
+    found = [
+        violation
+        for path in sorted(SOURCE.rglob("*.py"))
+        for violation in violations(path.read_text(encoding="utf-8"), module_name(path))
+    ]
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_the_plan_names_no_module_that_is_gone():
+    modules = {module_name(path) for path in SOURCE.rglob("*.py")}
+    assert set(FLOORS) <= modules, f"remove from FLOORS: {sorted(set(FLOORS) - modules)}"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("cell", "from lstmkit.layers import LSTM"),  # upward
+        ("losses", "import lstmkit.optimizers"),  # the same floor
+        ("losses", "def f():\n    from lstmkit import optimizers"),  # hidden in a function
+        ("data", "from .training import train"),  # relative
+        ("loading", "import lstmkit"),  # the public names stand above
+        ("__init__", "from lstmkit.plots import learning_curve"),  # nothing imports a leaf
+        ("plots", "from lstmkit.demo import main"),
+        ("textbook", "from lstmkit.shapes import InputError"),  # NumPy alone
+        ("textbook", "import safetensors"),
+        ("engine.numpy_twin", "from lstmkit import engine"),  # the door is above the twins
+        ("engine.numpy_twin", "from lstmkit.engine.packing import Packing"),  # side by side
+        ("layers", "import typer"),
+        ("progress", "import rich"),  # at the top
+        ("plots", "import matplotlib"),
+        ("training", "def f():\n    import matplotlib"),
+        ("brand_new", "import numpy"),  # no floor yet
+    ],
+)
+def test_a_broken_rule_is_found(module, source):
+    assert len(violations(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("losses", "import math\nimport numpy as np\nfrom lstmkit.shapes import Array"),
+        ("layers", "from lstmkit.cell import Cell\nfrom lstmkit import engine, stream"),
+        ("engine", "from lstmkit.engine import numpy_twin\nfrom . import numpy_twin"),
+        ("demo", "import lstmkit as lk\nfrom lstmkit.progress import Progress"),
+        ("progress", "def f():\n    from rich.progress import Progress"),
+        ("plots", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib"),
+    ],
+)
+def test_a_kept_rule_is_left_alone(module, source):
+    assert violations(source, module) == []

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import lstmkit as lk
+from lstmkit import store
+from lstmkit.loading import describe, load
+from lstmkit.shapes import InputError
+from lstmkit.tasks.language_model import LanguageModel
+
+WORDS = "the cat sat on the mat\n" * 20
+
+
+def tiny(tmp_path=None, **arguments) -> LanguageModel:
+    arguments = {"hidden_size": 6, "embedding_size": 4, "seed": 0, **arguments}
+    fit = {} if tmp_path is None else {"checkpoint": tmp_path / "checkpoint.safetensors"}
+    return LanguageModel(**arguments).fit(WORDS, steps=12, batch_size=4, sequence_length=8, **fit)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"tokens": "bytes"},
+        {"tied": True, "embedding_size": None, "dtype": "float64"},
+        {"num_layers": 2, "layer_norm": True, "peepholes": True, "proj_size": 3, "seed": None},
+        {"coupled_gates": True, "dropout": 0.1, "recurrent_dropout": 0.1, "zoneout": 0.1},
+    ],
+)
+def test_a_language_model_comes_back_as_it_was(tmp_path, arguments):
+    model = tiny(**arguments)
+    model.save(tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert type(loaded) is LanguageModel
+    assert loaded.config == model.config
+    assert loaded.vocabulary == model.vocabulary
+    assert loaded.parameters.keys() == model.parameters.keys()
+    for name, array in model.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[name], array)
+    assert loaded.generate("the ", 50, seed=1) == model.generate("the ", 50, seed=1)
+    assert loaded.bits_per_character(WORDS) == model.bits_per_character(WORDS)
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
+
+
+def test_a_loaded_model_can_be_fitted_again(tmp_path):
+    model = tiny()
+    model.save(tmp_path / "m")
+    again = load(tmp_path / "m").fit(WORDS, steps=12, batch_size=4, sequence_length=8)
+    for name, array in model.parameters.items():
+        np.testing.assert_array_equal(again.parameters[name], array)
+
+
+def test_numpys_own_numbers_and_types_are_stored_as_plain_ones(tmp_path):
+    model = tiny(hidden_size=np.int64(6), dtype=np.float64, seed=np.uint8(0))
+    model.save(tmp_path / "m")
+    assert load(tmp_path / "m").config == tiny(dtype="float64").config
+
+
+def test_strange_characters_survive(tmp_path):
+    text = '"\\\u2028\0é😀\ud800\n' * 30
+    model = LanguageModel(4, seed=0).fit(text, steps=1, batch_size=2, sequence_length=4)
+    model.save(tmp_path / "m")
+    assert load(tmp_path / "m").vocabulary == model.vocabulary == "".join(sorted(set(text)))
+
+
+def test_a_layer_comes_back_as_it_was(tmp_path):
+    lstm = lk.LSTM(3, 5, 2, bidirectional=True, peepholes=True, proj_size=2, seed=0)
+    lstm.save(tmp_path / "m")
+    loaded = load(str(tmp_path / "m"))
+    x = np.random.default_rng(0).normal(size=(2, 7, 3))
+    np.testing.assert_array_equal(loaded(x)[0], lstm(x)[0])
+
+
+def test_a_checkpoint_opens_as_its_model(tmp_path):
+    model = tiny(tmp_path)
+    loaded = load(tmp_path / "checkpoint.safetensors")
+    for name, array in model.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[name], array)
+    assert loaded.vocabulary == model.vocabulary
+
+
+def test_a_checkpoint_with_patience_opens_with_its_best_weights(tmp_path):
+    model = LanguageModel(6, embedding_size=4, seed=0)
+    model.fit(
+        WORDS,
+        steps=40,
+        batch_size=4,
+        sequence_length=8,
+        learning_rate=lambda step: 0.05 if step < 20 else 10.0,  # from then on it gets worse
+        validation="the mat sat\n" * 5,
+        validate_every=2,
+        patience=100,
+        checkpoint=tmp_path / "c",
+    )
+    assert model.result_.best_step < 40
+    loaded = load(tmp_path / "c")
+    for name, array in model.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[name], array)
+
+
+def test_a_runs_folder_opens_as_its_model_or_else_its_checkpoint(tmp_path):
+    with pytest.raises(InputError, match=r"holds no model\.safetensors or checkpoint\.safetensors"):
+        load(tmp_path)
+    tiny(tmp_path)
+    assert load(tmp_path).tokens == "characters"
+    tiny(tokens="bytes").save(tmp_path / "model.safetensors")
+    assert load(tmp_path).tokens == "bytes"
+
+
+def test_a_description_says_what_a_file_holds_without_reading_the_arrays(tmp_path):
+    model = tiny(tmp_path)
+    model.save(tmp_path / "m")
+    described = describe(tmp_path / "m")
+    assert described.kind == "LanguageModel"
+    assert described.config["hidden_size"] == 6
+    assert described.config["vocabulary"] == model.vocabulary
+    assert described.checkpoint == {}
+    assert set(described.arrays) == {
+        (name, "float32", array.shape) for name, array in model.parameters.items()
+    }
+    assert described.parameters == sum(array.size for array in model.parameters.values())
+
+    checkpoint = describe(tmp_path / "checkpoint.safetensors")
+    assert checkpoint.checkpoint["step"] == 12
+    assert checkpoint._replace(checkpoint={}) == described
+
+    content = (tmp_path / "m").read_bytes()
+    (tmp_path / "m").write_bytes(content[:-4] + b"\xff\xff\xff\xff")
+    assert describe(tmp_path / "m") == described
+
+
+def test_a_missing_file_keeps_the_systems_own_error(tmp_path):
+    for use in (load, describe):
+        with pytest.raises(FileNotFoundError):
+            use(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("use", [load, describe])
+def test_a_damaged_file_is_told_wherever_it_is_cut(tmp_path, use):
+    tiny().save(tmp_path / "m")
+    content = (tmp_path / "m").read_bytes()
+    for size in (0, 1, 7, 8, 9, 100, len(content) // 2, len(content) - 1):
+        (tmp_path / "m").write_bytes(content[:size])
+        with pytest.raises(InputError, match=r"/m'") as caught:
+            use(tmp_path / "m")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_changed_byte_of_the_header_raises_nothing_else(tmp_path):
+    tiny().save(tmp_path / "m")
+    content = (tmp_path / "m").read_bytes()
+    rng = np.random.default_rng(0)
+    header = int.from_bytes(content[:8], "little")
+    told = 0
+    for place in rng.integers(8, 8 + header, 150):
+        broken = bytearray(content)
+        broken[place] = rng.integers(32, 127)
+        (tmp_path / "m").write_bytes(broken)
+        try:
+            load(tmp_path / "m")
+        except InputError as error:
+            told += "\n" not in str(error)
+    assert told > 100
+
+
+def stored(tmp_path, kind="LanguageModel", change=None, **config):
+    """A file of a model with something changed."""
+    model = tiny()
+    arrays = dict(model.parameters)
+    if change is not None:
+        change(arrays)
+    store.save(tmp_path / "m", kind, model.config | config, arrays)
+    return tmp_path / "m"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "Transformer"}, "holds a 'Transformer'; expected one of LSTM, LanguageModel"),
+        ({"kind": "LSTM"}, "does not hold a whole LSTM"),
+        ({"hidden_size": 7}, r"head.weight is float32 \(.*, 6\); expected float32 \(.*, 7\)"),
+        ({"hidden_size": "6"}, "hidden_size is '6'"),
+        ({"dtype": "float64"}, "is float32 .*; expected float64"),
+        ({"vocabulary": "abc"}, "embedding.weight is"),
+        ({"vocabulary": 5}, "vocabulary: it is 5"),
+        ({"vocabulary": ""}, "vocabulary: it is ''"),
+        ({"rotary": True}, "config lacks, or should not have, rotary"),
+        ({"change": lambda a: a.pop("head.bias")}, "head.bias is nothing; expected float32"),
+        ({"change": lambda a: a.update(x=np.zeros(1))}, "x is float64 .*; expected nothing"),
+    ],
+)
+def test_a_file_that_is_not_a_whole_model_is_told(tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load(stored(tmp_path, **arguments))
+    assert str(caught.value).startswith("load: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("use", [load, describe])
+def test_a_foreign_safetensors_file_is_told(tmp_path, use):
+    save_file({"weight": np.zeros(3)}, tmp_path / "m")
+    with pytest.raises(InputError, match="without an lstmkit entry"):
+        use(tmp_path / "m")
+
+
+@pytest.mark.parametrize("use", [load, describe])
+def test_a_checkpoint_that_does_not_say_of_what_is_told(tmp_path, use):
+    store.save(tmp_path / "m", "checkpoint", {"about": {}}, {"parameters/w": np.zeros(3)})
+    with pytest.raises(InputError, match="does not say of what"):
+        use(tmp_path / "m")
+    store.save(tmp_path / "m", "checkpoint", {}, {})
+    with pytest.raises(InputError, match="checkpoint"):
+        use(tmp_path / "m")
