@@ -152,7 +152,11 @@ def test_each_variant_alone_entry_by_entry(name, state):
     assert max(worst.values()) <= LIMIT, worst
 
 
-@pytest.mark.parametrize("block", range(10))
+# The first blocks in every run of the tests, the others in `nox -s gradients`: 400 in all.
+BLOCKS = [*range(3), *(pytest.param(block, marks=pytest.mark.slow) for block in range(3, 16))]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
 def test_random_combinations_shapes_and_lengths(block):
     for k in range(25):
         seed = 1000 * block + k
