@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -135,8 +136,8 @@ def test_training_leaves_a_folder_and_prints_the_figure(tmp_path):
     others = ", ".join(f"{kind} {value:.2f}" for kind, value in bits.items())
     assert f"on the same text: {others}\n" in result.stdout
     assert "tokenize" not in result.stdout  # it is not Python
-    sample = model.generate(seed=0, **demo.SAMPLE)
-    assert "".join(f"    {line}\n" for line in sample.splitlines()) in result.stdout
+    sample = cli._visible(model.generate(seed=0, **demo.SAMPLE))
+    assert "".join(f"    {line}\n" for line in sample.split("\n")) in result.stdout
     log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 30
     assert any("validation_loss" in line for line in log)
@@ -324,6 +325,37 @@ def test_generate_streams(folder):
         assert child.stderr.read() == b""
 
 
+def test_every_character_is_shown_before_the_next_is_written(monkeypatch):
+    shown = io.BytesIO()
+
+    class Writer:
+        def generate_stream(self, prompt, *settings):
+            yield "a"
+            assert shown.getvalue() == b"prompt a"
+            yield "b"
+            assert shown.getvalue() == b"prompt ab"
+
+    monkeypatch.setattr(cli, "_language_model", lambda path: Writer())
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown))
+    cli.generate(Path("model"), prompt="prompt ")
+    sys.stdout.flush()
+    assert shown.getvalue() == b"prompt ab\n"
+
+
+def test_what_a_model_writes_does_not_steer_the_terminal(monkeypatch):
+    class Writer:
+        def generate_stream(self, prompt, *settings):
+            yield from ("a", "\x1b", "[2J", "\r", "\t", "é", "\x9b", "\n")
+
+    monkeypatch.setattr(cli, "_language_model", lambda path: Writer())
+    for terminal, written in {True: "a�[2J�\té�\n\n", False: "a\x1b[2J\r\té\x9b\n\n"}.items():
+        shown = io.StringIO(newline="")
+        shown.isatty = lambda terminal=terminal: terminal
+        monkeypatch.setattr(sys, "stdout", shown)
+        cli.generate(Path("model"))
+        assert shown.getvalue() == written
+
+
 def test_generate_shows_what_a_terminal_can(folder):
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     result = process("generate", folder, "-p", "€", "-n", 3, env=environment)
@@ -393,7 +425,7 @@ def test_every_bad_file_is_one_line(tmp_path, folder):
     Path("no_text/x").write_bytes(b"\0")
     save_file({"w": np.zeros(2)}, "foreign")
     LSTM(2, 2, seed=0).save("lstm")
-    store.save("other", "Unknown", {}, {})
+    store.save("other", "Unknown", {}, {"w": np.zeros(2)})
     characters = LanguageModel(4, seed=0).fit("abc" * 50, steps=1, batch_size=2)
     characters.save("abc")
 

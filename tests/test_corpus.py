@@ -64,6 +64,22 @@ def test_a_folder_is_read_whole_and_says_what_it_skipped(tmp_path):
     ]
 
 
+def test_the_order_does_not_depend_on_the_system(tmp_path, monkeypatch):
+    for name in ("b/x", "b/a", "a/x", "c", "a.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    real = os.walk
+
+    def backwards(root):
+        for folder, folders, names in real(root):
+            folders.sort(reverse=True)
+            yield folder, folders, sorted(names, reverse=True)
+
+    monkeypatch.setattr(os, "walk", backwards)
+    names = [document.name for document in corpus.read(tmp_path).documents]
+    assert names == ["a.txt", "c", "a/x", "b/a", "b/x"]
+
+
 def test_a_file_that_may_not_be_read_is_skipped_in_a_folder(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.txt").write_text("b")
@@ -146,6 +162,17 @@ def test_a_split_holds_out_whole_files_up_to_the_fraction():
     size = sum(len(text) for _, text in held_out)
     total = sum(len(text) for _, text in documents)
     assert 0.1 * total <= size <= 0.2 * total
+
+
+def test_a_split_is_not_filled_up_with_short_files():
+    documents = [Document(f"long {k}", "x" * 60) for k in range(10)]
+    documents += [Document(f"short {k}", "x" * 5) for k in range(30)]
+    sizes = {
+        sum(len(text) for _, text in corpus.split(documents, 0.2, seed)[1]) for seed in range(30)
+    }
+    assert min(sizes) >= 75  # half of the 150 that may be held out
+    assert max(sizes) <= 150
+    assert min(sizes) < 130  # short ones would always fit
 
 
 def test_the_seed_decides_the_split():

@@ -6,6 +6,8 @@ import lzma
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lstmkit import corpus, demo
 from lstmkit.corpus import Document
@@ -44,10 +46,17 @@ def test_compressors_are_measured_on_the_same_bytes_per_character():
         ("a = 1\n   \n\n# note\n", ""),
         ("x = 5 $ 3\ny = 1\n", "x = 5 $ 3\n"),
         ("x = ?\n", "x = ?\n"),
+        ("a = 1\nb = '\0'\n", "b = '\0'\n"),
+        ("a = 1\n\x0c\nb = '\u2028'\n", ""),  # one line ends in a newline and in nothing else
     ],
 )
 def test_a_line_is_lost_if_python_cannot_tokenize_it(code, lost):
     assert demo.tokenizable(code) == pytest.approx(1 - len(lost) / len(code))
+
+
+@given(st.text("ab=(\"'\\\n\t \0\r\x0c\x1c\x85\u2028\ufffdé€😀0_{}#", max_size=60))
+def test_whatever_is_written_has_a_share(code):
+    assert 0.0 <= demo.tokenizable(code + "\n") <= 1.0
 
 
 def test_what_was_cut_off_in_the_middle_does_not_count():

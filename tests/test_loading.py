@@ -183,6 +183,11 @@ def stored(tmp_path, kind="LanguageModel", change=None, **config):
         ({"kind": "LSTM"}, "does not hold a whole LSTM"),
         ({"hidden_size": 7}, r"head.weight is float32 \(.*, 6\); expected float32 \(.*, 7\)"),
         ({"hidden_size": "6"}, "hidden_size is '6'"),
+        ({"hidden_size": 10**30}, "its hidden_size is 1000.*, its largest array has 24"),
+        ({"num_layers": 10**9}, "its num_layers is 1000000000, its largest array has 24"),
+        ({"tokens": "words"}, "tokens is 'words'"),
+        ({"tokens": "bytes"}, "a vocabulary of bytes, or none of characters"),
+        ({"vocabulary": None}, "a vocabulary of bytes, or none of characters"),
         ({"dtype": "float64"}, "is float32 .*; expected float64"),
         ({"vocabulary": "abc"}, "embedding.weight is"),
         ({"vocabulary": 5}, "vocabulary: it is 5"),
@@ -211,6 +216,6 @@ def test_a_checkpoint_that_does_not_say_of_what_is_told(tmp_path, use):
     store.save(tmp_path / "m", "checkpoint", {"about": {}}, {"parameters/w": np.zeros(3)})
     with pytest.raises(InputError, match="does not say of what"):
         use(tmp_path / "m")
-    store.save(tmp_path / "m", "checkpoint", {}, {})
+    store.save(tmp_path / "m", "checkpoint", {}, {"w": np.zeros(3)})
     with pytest.raises(InputError, match="checkpoint"):
         use(tmp_path / "m")

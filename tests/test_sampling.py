@@ -99,6 +99,7 @@ def test_a_token_of_probability_0_is_never_drawn():
             self.random = lambda: number
 
     assert choose(logits, Ends(0.0)) == 1
+    assert choose(logits, Ends(0.5)) == 3  # a draw from [0, 1) is at or past the first half
     assert choose(logits, Ends(np.nextafter(1.0, 0.0))) == 3
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import io
 import json
 import math
 import os
@@ -10,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -340,10 +341,11 @@ def test_resumed_is_as_never_stopped(
     for k, stop in enumerate(stops):
         if stop >= want.steps:
             return
-        result = train(
-            Toy(seed=k), stopped(streams(), stop), **arguments(kind), **files, resume=k > 0
-        ) if k else train(Toy(), stopped(streams(), stop), **arguments(kind), **files)  # fmt: skip
+        batches = stopped(streams(), stop)
+        model = Toy(seed=k)
+        result = train(model, batches, **arguments(kind), **files, resume=k > 0)
         assert (result.reason, result.steps) == ("interrupted", stop)
+        assert batches.position == stop  # the batch that was not learned from comes again
     model = Toy(seed=99)  # other weights: all must come from the file
     result = train(model, **arguments(kind), **files, resume=True)
     assert bits(model) == want_bits
@@ -510,6 +512,16 @@ def test_early_stopping_gives_the_best_weights(tmp_path: Path) -> None:
     assert {name: array.tobytes() for name, array in weights.items()} == kept[1]
 
 
+def test_a_plateau_lowers_the_rate() -> None:
+    """No gain is ever enough here, so that the scale halves at every second validation."""
+    result = train(
+        Toy(), steps=12, report_every=1, learning_rate=0.04, validation=streams(80, 2),
+        validate_every=2, plateau=optimizers.plateau(0.5, 2, threshold=100.0),
+    )  # fmt: skip
+    rates = [line["learning_rate"] for line in result.history]
+    assert rates == [0.04] * 6 + [0.02] * 4 + [0.01] * 2
+
+
 def test_best_weights_of_other_files(tmp_path: Path) -> None:
     train(Toy(), steps=3, checkpoint=tmp_path / "c", about={"kind": "Toy", "config": {"n": (1, 2)}})
     about, weights = run.best_weights(store.load(tmp_path / "c"))
@@ -542,10 +554,7 @@ def test_diverging(tmp_path: Path, what: str) -> None:
                 gradient[0, 0, 0] = bad
         return value, gradient
 
-    with (
-        warnings.catch_warnings(action="error") if sys.version_info >= (3, 11) else noop(),
-        pytest.raises(training.TrainingDiverged) as caught,
-    ):
+    with pytest.raises(training.TrainingDiverged) as caught:
         train(
             model, batches, loss=loss, steps=20, checkpoint=tmp_path / "c", checkpoint_every=5,
             metrics=tmp_path / "m",
@@ -560,10 +569,6 @@ def test_diverging(tmp_path: Path, what: str) -> None:
     assert {k: stored.arrays[f"parameters/{k}"].tobytes() for k in before} == at_checkpoint
     assert [line["step"] for line in lines(tmp_path / "m")] == [4, 8]
     assert sorted(os.listdir(tmp_path)) == ["c", "m"]
-
-
-def noop() -> Any:
-    return warnings.catch_warnings()
 
 
 def test_diverging_for_real(tmp_path: Path) -> None:
@@ -711,6 +716,15 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], me
     assert os.listdir(tmp_path) == ["c"]
 
 
+def test_diverging_after_a_resume_names_the_checkpoint(tmp_path: Path) -> None:
+    train(Toy(), steps=3, checkpoint=tmp_path / "c")
+    with pytest.raises(training.TrainingDiverged, match=r"after step 3 .* holds step 3"):
+        train(
+            Toy(), steps=6, checkpoint=tmp_path / "c", resume=True,
+            loss=lambda prediction, targets: (math.nan, prediction),
+        )  # fmt: skip
+
+
 def test_resuming_from_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gone"):
         train(Toy(), steps=3, checkpoint=tmp_path / "gone", resume=True)
@@ -792,6 +806,38 @@ def test_lines_are_there_at_once(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_log_is_on_the_disk_before_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        same = os.path.samestat(os.fstat(descriptor), os.stat(tmp_path / "m"))
+        synced.append("log" if same else "checkpoint" if not synced[1:] else "its folder")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    train(Toy(), steps=3, checkpoint=tmp_path / "c", metrics=tmp_path / "m")
+    assert synced == ["log", "checkpoint", "its folder"]
+
+
+def test_a_log_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the file, and the file is closed."""
+
+    class FullDisk(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    full = io.TextIOWrapper(io.BufferedWriter(FullDisk()))
+    monkeypatch.setattr(run, "open", lambda *_, **__: full, raising=False)
+    with pytest.raises(OSError, match=r"No space left on device: '.*m'"):
+        train(Toy(), steps=9, metrics=tmp_path / "m")
+
+
 # ------------------------------------------------------------------------------------- Ctrl-C
 
 
@@ -847,7 +893,7 @@ def test_a_real_ctrl_c(tmp_path: Path) -> None:
     """SIGINT at random instants, again and again: each time a checkpoint and no traceback."""
     rng = np.random.default_rng(0)
     log, steps = tmp_path / "m", 0
-    for k in range(4):
+    for k in range(3):
         process = start(tmp_path, resume=k > 0)
         wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") > steps + 2)  # noqa: B023
         time.sleep(0.02 * rng.random())

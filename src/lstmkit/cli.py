@@ -242,8 +242,9 @@ def generate(
     """Write text, character by character, to standard output."""
     pieces = _language_model(model).generate_stream(prompt, length, temperature, top_k, top_p, seed)
     sys.stdout.write(prompt)
+    show = _visible if sys.stdout.isatty() else str
     for piece in pieces:
-        sys.stdout.write(piece)
+        sys.stdout.write(show(piece))
         sys.stdout.flush()
     sys.stdout.write("\n")
 
@@ -314,7 +315,7 @@ def _study(
     typer.echo(err=True)
     _show_bits(outcome.bits, f"held out: {_files(parts.held_out)}")
     typer.echo(f"\nIt writes (temperature {demo.SAMPLE['temperature']}):\n")
-    typer.echo("".join(f"    {line}\n" for line in outcome.sample.splitlines()))
+    typer.echo("".join(f"    {line}\n" for line in _visible(outcome.sample).split("\n")))
     if outcome.tokenized is not None:
         typer.echo(
             f"Python can tokenize {outcome.tokenized:.0%} of that (of its characters, those in "
@@ -374,6 +375,11 @@ def _language_model(path: Path) -> LanguageModel:
 
 
 # ---------------------------------------------------------------------------------- showing
+
+
+def _visible(text: str) -> str:
+    """Put U+FFFD in the place of what would steer a terminal: a model may write any byte."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _count(number: int, thing: str) -> str:

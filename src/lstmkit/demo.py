@@ -100,8 +100,9 @@ def measure(model: LanguageModel, held_out: Sequence[Document], seed: int) -> Ou
 def compressed(text: str) -> dict[str, float]:
     """Bits per character that gzip, bzip2 and xz need for a text (UTF-8), each at its best level.
 
-    >>> {name: round(bits, 2) for name, bits in compressed("ab" * 1000).items()}
-    {'gzip': 0.13, 'bzip2': 0.19, 'xz': 0.37}
+    >>> bits = compressed("ab" * 1000)
+    >>> list(bits), max(bits.values()) < 0.5
+    (['gzip', 'bzip2', 'xz'], True)
     """
     content = text.encode()
     sizes = {
@@ -120,7 +121,7 @@ def tokenizable(code: str) -> float:
     from its beginning to its end; then from the next line on; a line that cannot even begin a
     passage is lost. The share is that of the lines that are not lost. No line: 0.
     """
-    lines = code[: code.rfind("\n") + 1].splitlines(keepends=True)
+    lines = [line + "\n" for line in code.split("\n")[:-1]]
     read, at = 0, 0
     while at < len(lines):
         end = next(
@@ -132,11 +133,13 @@ def tokenizable(code: str) -> float:
 
 
 def _tokenizes(code: str) -> bool:
+    if "\0" in code:  # no Python, and no task for the tokenizer: some versions' trips over it
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "0or" and the like are warned of, and are tokens
         try:
             return not any(map(_is_stray, tokenize.generate_tokens(io.StringIO(code).readline)))
-        except (tokenize.TokenError, SyntaxError):
+        except (tokenize.TokenError, SyntaxError, ValueError):  # the last: of what is no text
             return False
 
 
@@ -148,7 +151,7 @@ def _is_stray(token: tokenize.TokenInfo) -> bool:
 
 
 def seconds_after_training(model: LanguageModel, held_out: Sequence[Document]) -> float:
-    """Estimate what `measure` and the picture will take here, with half as much to spare.
+    """Estimate what `measure` and the picture will take here, with about as much to spare.
 
     Nearly all of it is the LSTM's arithmetic; the quickest of a few moments of that is timed.
     """
@@ -159,4 +162,4 @@ def seconds_after_training(model: LanguageModel, held_out: Sequence[Document]) -
         began = time.perf_counter()
         lstm(x)
         taken.append(time.perf_counter() - began)
-    return 3.0 + 1.7 * min(taken) * characters(held_out) / (len(x) * x.shape[1])
+    return 3.5 + 2.2 * min(taken) * characters(held_out) / (len(x) * x.shape[1])

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -216,7 +217,7 @@ class Log:
 
     def __init__(self, path: store.PathLike | None, resumed_step: int | None) -> None:
         self.history: list[dict[str, Any]] = []
-        self._path = path
+        self._name = "" if path is None else os.fspath(path)
         self._file: TextIO | None = None
         if path is None:
             return
@@ -235,7 +236,7 @@ class Log:
             self._file.write(_line(report))
             self._file.flush()
         except OSError as error:
-            error.filename = self._path
+            error.filename = self._name
             raise
 
     def sync(self) -> None:
@@ -253,7 +254,8 @@ class Log:
         trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError) if error is not None else nullcontext():
+                self._file.close()
 
 
 def read_log(path: store.PathLike) -> list[dict[str, Any]]:

@@ -47,5 +47,5 @@ def choose(
     reached = np.cumsum(p)
     if top_p is not None:
         reached = reached[: int(np.searchsorted(reached, top_p * reached[-1])) + 1]
-    # The draw is below reached[-1], so some place is above it; "right" passes over probability 0.
+    # The draw is below reached[-1], so that a place is found, and one of probability above 0.
     return int(order[np.searchsorted(reached, rng.random() * reached[-1], side="right")])

@@ -168,7 +168,8 @@ def save(path: PathLike, kind: str, config: Mapping[str, Any], arrays: Mapping[s
     Raises
     ------
     InputError
-        If the configuration is not JSON or an array has another dtype; nothing is written.
+        If the configuration is not JSON, there are no arrays, or one has another dtype; nothing is
+        written.
     OSError
         If the file cannot be written; see `atomic_write`.
     """
@@ -179,6 +180,8 @@ def save(path: PathLike, kind: str, config: Mapping[str, Any], arrays: Mapping[s
         raise InputError(
             f"save: config cannot be written as JSON: {error}; expected text keys and finite values"
         ) from None
+    if not arrays:  # safetensors 0.4.3 writes a broken file then
+        raise InputError("save: arrays is empty; expected at least one array")
     plain = {name: _plain(name, array) for name, array in arrays.items()}
     data = safetensors.numpy.save(plain, metadata={"lstmkit": text})
     length = int.from_bytes(data[:8], "little")

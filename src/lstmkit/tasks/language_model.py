@@ -293,6 +293,9 @@ class LanguageModel:
         if set(config) != {*_ARGUMENTS, "vocabulary"}:
             strange = sorted(set(config) ^ {*_ARGUMENTS, "vocabulary"})
             raise InputError(f"{_OWNER}: config lacks, or should not have, {', '.join(strange)}")
+        one_of(_OWNER, "tokens", config["tokens"], ("characters", "bytes"))
+        if (config["tokens"] == "bytes") != (config["vocabulary"] is None):
+            raise InputError(f"{_OWNER}: config has a vocabulary of bytes, or none of characters")
         model = cls(**{name: config[name] for name in _ARGUMENTS})
         model._build(Vocabulary(config["vocabulary"]))
         own = model.parameters
