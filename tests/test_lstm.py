@@ -308,8 +308,10 @@ def test_config_and_parameters_rebuild_the_layer():
             LSTM(3, 4).config,
             {("bias" if k == "bias_l0" else k): v for k, v in LSTM(3, 4).parameters.items()},
         )
+    with pytest.raises(InputError, match="num_layers is 1000000000; expected at most 3"):
+        LSTM.from_parameters({**LSTM(3, 4).config, "num_layers": 10**9}, LSTM(3, 4).parameters)
     with pytest.raises(InputError, match="config cannot be used"):
-        LSTM.from_parameters({"hidden": 3}, {})
+        LSTM.from_parameters({"hidden": 3}, {"w": 0})
 
 
 X = np.zeros((5, 7, 3))

@@ -35,8 +35,9 @@ class Embedding:
     dtype : {"float32", "float64"}
         Of the rows.
     seed : int or numpy.random.Generator, optional
-        Of the initial rows, which are normal with deviation 1/√size, so that a row has length 1
-        whatever its size. (PyTorch's have deviation 1.)
+        Of the initial rows, which are standard normal, as PyTorch's: what Glorot's input weights
+        of the layer above are made for. (Keras's are uniform on ±0.05: gates that hardly see the
+        token learn slowly.)
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class Embedding:
         self.size = positive_integer("embedding", "size", size)
         self.dtype = floating_dtype("embedding", dtype)
         rng = np.random.default_rng(seed)
-        weight = rng.standard_normal((num_embeddings, size)) / np.sqrt(size)
+        weight = rng.standard_normal((num_embeddings, size))
         self.parameters: dict[str, Array] = {"weight": weight.astype(self.dtype)}
 
     def __call__(self, indices: ArrayLike) -> Array:

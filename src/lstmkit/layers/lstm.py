@@ -363,6 +363,12 @@ class LSTM:
             If a name is missing or unknown, or a shape disagrees with the config.
         """
         lstm = cls.__new__(cls)
+        layers = config.get("num_layers", 1)
+        if isinstance(layers, int) and layers > len(parameters):
+            raise InputError(
+                f"lstm: num_layers is {layers}; expected at most {len(parameters)}, the number of "
+                "arrays in parameters"
+            )
         try:
             lstm._configure(**config)
         except TypeError as error:

@@ -252,9 +252,6 @@ class LanguageModel:
             )
         self.vocabulary_ = vocabulary
         self.embedding_ = Embedding(len(vocabulary), size, dtype=self.dtype, seed=rng)
-        # Deviation 1 is what Glorot's input weights are made for, and PyTorch's default: gates that
-        # hardly see the token learn slowly.
-        self.embedding_.parameters["weight"][...] = rng.standard_normal((len(vocabulary), size))
         self.lstm_ = LSTM(
             size,
             self.hidden_size,
