@@ -177,8 +177,11 @@ def main() -> None:
             f"| {result['ratio']:.2f} ({low:.2f}–{high:.2f}) | {bound} |",
             flush=True,
         )
+    missed = [r["row"] for r in found if r["bound"] is not None and r["ratio"] < r["bound"]]
     if options.json:
         options.json.write_text(json.dumps({**machine, "rows": found}, indent=1) + "\n")
+    if missed:
+        sys.exit(f"compare: below the bound: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -520,3 +521,55 @@ def test_ctrl_c_anywhere_is_one_line(folder, monkeypatch):
 
     monkeypatch.setattr(cli.loading, "load", press)
     assert assert_one_line(run("generate", folder), cli.INTERRUPTED) == "lstmkit: stopped"
+
+
+def test_force_keeps_the_old_model_until_a_new_one_is_whole(tmp_path, folder):
+    """What cannot be started destroys nothing."""
+    shutil.copytree(folder, "mine")
+    shutil.copy(folder.parent / "my.txt", "my.txt")
+    before = {path.name: path.read_bytes() for path in Path("mine").iterdir()}
+    start = ["train", "my.txt", "-o", "mine", "--steps", 2]
+    assert run(*start, "--force", "--batch-size", 100_000).exit_code == cli.BAD_INPUT
+    message = assert_one_line(run(*start, "--force", "--resume"))
+    assert "--resume and --force are given; expected one of them" in message
+    assert {path.name: path.read_bytes() for path in Path("mine").iterdir()} == before
+
+
+def test_resuming_on_another_text_or_in_another_way_is_refused(tmp_path):
+    Path("my.txt").write_text(WORDS)
+    start = ["train", "my.txt", "-o", "mine", *TINY]
+    assert run(*start, "--steps", 2).exit_code == 0
+    for other in (["--seconds", 1], ["--steps", 4, "--batch-size", 5]):
+        result = run(*start, "--resume", *other)
+        assert result.exit_code == cli.BAD_INPUT
+        assert "is of another model or text, or of other settings" in result.output
+    Path("my.txt").write_text(WORDS.upper())
+    assert run(*start, "--steps", 4, "--resume").exit_code == cli.BAD_INPUT
+    Path("my.txt").write_text(WORDS)
+    assert run(*start, "--steps", 4, "--resume").exit_code == 0
+
+
+def test_a_run_inside_the_text_does_not_become_part_of_it(tmp_path):
+    Path("texts").mkdir()
+    for k in range(4):
+        Path(f"texts/{k}.txt").write_text(WORDS)
+    start = ["train", "texts", "-o", "texts/run", *TINY]
+    assert run(*start, "--steps", 2).exit_code == 0
+    result = run(*start, "--steps", 4, "--resume")
+    assert result.exit_code == 0, result.output
+
+
+def test_evaluate_says_what_it_skipped(tmp_path, folder):
+    Path("texts").mkdir()
+    Path("texts/a.txt").write_text(WORDS)
+    Path("texts/b").write_bytes(b"\0")
+    result = run("evaluate", folder, "texts")
+    assert result.exit_code == 0
+    assert "skipped 1 file, the first: b is binary" in result.output
+
+
+def test_a_model_larger_than_any_memory_is_one_line(tmp_path):
+    Path("my.txt").write_text(WORDS)
+    result = run("train", "my.txt", "--hidden-size", 10**17)
+    assert result.exit_code == cli.BAD_INPUT
+    assert result.output.endswith("hidden_size is 100000000000000000; expected at most 16777216\n")

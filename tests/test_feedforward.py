@@ -74,6 +74,15 @@ def test_dropout():
             "linear: x has shape (2, 5); expected (2, input_size=4)",
         ),
         (lambda: Linear(4, 3)(1.0), "linear: x has shape (); expected (…, input_size=4)"),
+        (
+            lambda: Embedding(6, 4).backward(np.zeros((2, 2), int), np.zeros((2, 8))),
+            "embedding.backward: dy has shape (2, 8); expected (2, 2, size=4)",
+        ),
+        (
+            lambda: Linear(3, 4).backward(np.zeros((2, 3)), np.zeros((2, 3))),
+            "linear.backward: dy has shape (2, 3); expected (2, output_size=4)",
+        ),
+        (lambda: Linear(3, 4, seed=-1), "linear: seed is -1; expected at least 0"),
         (lambda: Dropout(1.0), "dropout: rate is 1.0; expected at least 0 and below 1"),
         (
             lambda: Linear(4, 3, dtype="int8"),
@@ -85,3 +94,13 @@ def test_errors(call, message):
     with pytest.raises(InputError) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_empty_batches():
+    layer = Linear(3, 4)
+    y, tape = layer.forward(np.zeros((0, 5, 3), np.float32))
+    assert y.shape == (0, 5, 4)
+    dx, grads = layer.backward(tape, y)
+    assert dx.shape == (0, 5, 3)
+    assert not grads["weight"].any()
+    np.testing.assert_array_equal(Dropout(0.5)(tape), tape)

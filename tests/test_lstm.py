@@ -308,7 +308,7 @@ def test_config_and_parameters_rebuild_the_layer():
             LSTM(3, 4).config,
             {("bias" if k == "bias_l0" else k): v for k, v in LSTM(3, 4).parameters.items()},
         )
-    with pytest.raises(InputError, match="num_layers is 1000000000; expected at most 3"):
+    with pytest.raises(InputError, match="num_layers is 1000000000; expected at most 1024"):
         LSTM.from_parameters({**LSTM(3, 4).config, "num_layers": 10**9}, LSTM(3, 4).parameters)
     with pytest.raises(InputError, match="config cannot be used"):
         LSTM.from_parameters({"hidden": 3}, {"w": 0})
@@ -356,6 +356,14 @@ X = np.zeros((5, 7, 3))
             lambda lstm: lstm.backward(lstm.forward(X)[2], X),
             "lstm.backward: dy has shape (5, 7, 3); expected (batch=5, time=7, output=4)",
         ),
+        (
+            lambda lstm: lstm(X, reset=[[True], [True, False]]),
+            "lstm: reset is a ragged nested list",
+        ),
+        (lambda _: LSTM(3, 4, seed=-1), "lstm: seed is -1; expected at least 0"),
+        (lambda _: LSTM(3, 2**25), "lstm: hidden_size is 33554432; expected at most 16777216"),
+        (lambda _: LSTM(3, 4, 10**9), "lstm: num_layers is 1000000000; expected at most 1024"),
+        (lambda _: LSTM.from_parameters({"input_size": 3}, {}), "lstm: the config cannot be used"),
         (lambda _: LSTM(3, 0), "lstm: hidden_size is 0; expected at least 1"),
         (lambda _: LSTM(2.5, 4), "lstm: input_size is 2.5; expected a whole number"),
         (

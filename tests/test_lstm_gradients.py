@@ -45,21 +45,23 @@ VARIANTS = {
 class Problem:
     """A layer with random weights, a ragged batch, and a loss that sees y, h and c."""
 
-    def __init__(self, config, seed, batch=3, steps=5, ragged=True, reset=True, state=True):
+    def __init__(
+        self, config, seed, batch=3, steps=5, sizes=(4, 3), ragged=True, reset=True, state=True
+    ):
         rng = np.random.default_rng(seed)
-        self.lstm = LSTM(4, 3, dtype="float64", seed=rng, **config)
+        self.lstm = LSTM(*sizes, dtype="float64", seed=rng, **config)
         for array in self.lstm.parameters.values():
             array += 0.4 * rng.standard_normal(array.shape)
         cells, size = len(self.lstm.cells), self.lstm.cells[0].output_size
-        self.inputs = {"x": rng.standard_normal((batch, steps, 4))}
+        self.inputs = {"x": rng.standard_normal((batch, steps, sizes[0]))}
         if state:
             self.inputs["h0"] = rng.standard_normal((cells, batch, size))
-            self.inputs["c0"] = rng.standard_normal((cells, batch, 3))
+            self.inputs["c0"] = rng.standard_normal((cells, batch, sizes[1]))
         self.lengths = rng.integers(0, steps + 1, batch) if ragged else None
         self.reset = rng.random((batch, steps)) < 0.25 if reset else None
         self.weight_y = rng.standard_normal((batch, steps, self.lstm.output_size))
         self.weight_h = rng.standard_normal((cells, batch, size))
-        self.weight_c = rng.standard_normal((cells, batch, 3))
+        self.weight_c = rng.standard_normal((cells, batch, sizes[1]))
         self.seed = seed
 
     def state(self, values):
@@ -162,8 +164,12 @@ def test_random_combinations_shapes_and_lengths(block):
         seed = 1000 * block + k
         rng = np.random.default_rng(seed)
         config = random_config(rng)
+        sizes = (int(rng.integers(1, 6)), int(rng.integers(1, 6)))
+        config["proj_size"] = min(config["proj_size"], sizes[1] - 1)
+        if sizes[1] == 1:  # the norm of one number is 0 whatever it is, and so are its gradients
+            config["layer_norm"] = False
         problem = Problem(
-            config, seed, batch=int(rng.integers(1, 5)), steps=int(rng.integers(1, 7)),
+            config, seed, sizes=sizes, batch=int(rng.integers(1, 5)), steps=int(rng.integers(1, 7)),
             ragged=bool(rng.random() < 0.7), reset=bool(rng.random() < 0.4),
             state=bool(rng.random() < 0.5),
         )  # fmt: skip

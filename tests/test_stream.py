@@ -84,6 +84,7 @@ def test_rows_of_a_stream_do_not_mix(stream):
             "stream.step: x_t has shape (2, 3); expected (batch=3",
         ),
         (lambda s: s.step(np.zeros(3)), "stream.step: x_t has shape (3,); expected (batch=3"),
+        (lambda s: setattr(s, "state", 5), "stream: state is not a pair of arrays (h, c)"),
         (lambda s: s.reset(rows=[3]), "stream.reset: rows[0] is 3; expected 0 to 2"),
         (lambda s: s.restore(b"nonsense"), "stream.restore: snapshot is damaged"),
         (lambda s: s.restore(s.snapshot()[:-1]), "stream.restore: snapshot is damaged"),

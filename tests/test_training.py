@@ -688,7 +688,7 @@ def save_other(path: Path, **changes: Any) -> None:
     ("changes", "message"),
     [
         ({"kind": "LSTM"}, "is of the kind 'LSTM'; expected 'checkpoint'"),
-        ({"about": {"n": 2}}, "is of another model, or one with other settings"),
+        ({"about": {"n": 2}}, "is of another model or text, or of other settings"),
         ({"parameters/E": None}, r"has nothing as parameters 'E'; expected float32 \(5, 4\)"),
         ({"parameters/X": np.zeros(2)}, r"float64 \(2,\) as parameters 'X'; expected nothing"),
         ({"parameters/b": np.zeros(5)}, r"has float64 \(5,\) as parameters 'b'; expected float32"),
@@ -1005,3 +1005,21 @@ def test_a_handler_that_is_there_stays(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert store.load(tmp_path / "c").config["numbers"]["step"] == 2
+
+
+def test_diverging_before_any_checkpoint_leaves_one_of_the_last_good_weights(
+    tmp_path: Path,
+) -> None:
+    model, batches, calls = Toy(), streams(), []
+
+    def loss(prediction: Any, targets: Any) -> Any:
+        calls.append({name: array.copy() for name, array in model.parameters.items()})
+        value, gradient = losses.cross_entropy(prediction, targets)
+        return (math.nan if len(calls) == 4 else value), gradient
+
+    with pytest.raises(training.TrainingDiverged, match=r"after step 3 .* holds step 3"):
+        train(model, batches, loss=loss, steps=9, checkpoint=tmp_path / "c")
+    stored = store.load(tmp_path / "c")
+    for name, array in calls[-1].items():
+        np.testing.assert_array_equal(stored.arrays[f"parameters/{name}"], array)
+    assert batches.position == 3

@@ -16,6 +16,8 @@ from numpy.typing import DTypeLike
 from lstmkit.shapes import Array, InputError, one_of, positive_integer, real_number
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "identity")
+MOST = 2**24
+"""Of units, and of numbers in an input: beyond it a single matrix is larger than any memory."""
 DEFAULT_ACTIVATIONS = ("sigmoid", "tanh", "tanh")
 
 
@@ -141,6 +143,9 @@ def check_cell(owner: str, **options: Any) -> Cell:
     for name in ("cell_clip", "gate_clip"):
         if options[name] is not None:
             options[name] = real_number(owner, name, options[name], low=0, open_ends="low")
+    for name in ("input_size", "hidden_size"):
+        if options[name] > MOST:
+            raise InputError(f"{owner}: {name} is {options[name]}; expected at most {MOST}")
     options["activations"] = _check_activations(owner, options["activations"])
     options["zoneout"] = _check_zoneout(owner, options["zoneout"])
     return Cell(**options)

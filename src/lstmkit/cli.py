@@ -198,9 +198,7 @@ def train(
     )
     folder = Path(f"lstmkit-{path.resolve().stem}") if output is None else output
     with _run_folder(folder, resume, force):
-        if read.skipped:
-            count = _count(len(read.skipped), "file")
-            typer.echo(f"skipped {count}, the first: {read.skipped[0]}", err=True)
+        _show_skipped(read)
         _show_parts(path.resolve().name, parts)
         settings = {
             **(given or {"seconds": 90.0}),
@@ -258,7 +256,9 @@ def evaluate(
 ) -> None:
     """Score text in bits per character, beside gzip, bzip2 and xz."""
     scorer = _language_model(model)
-    documents = corpus.read(text).documents
+    read = corpus.read(text)
+    _show_skipped(read)
+    documents = read.documents
     texts = [document.text for document in documents]
     bits = {"lstmkit": scorer.bits_per_character(texts)} | demo.compressed("".join(texts))
     _show_bits(bits, f"{text.resolve().name}: {_files(documents)}")
@@ -277,6 +277,12 @@ def info(
     _table(("setting", "value"), [(name, _shown(value)) for name, value in facts])
     typer.echo()
     _table(("array", "shape", "dtype"), rows)
+
+
+def _show_skipped(read: corpus.Corpus) -> None:
+    if read.skipped:
+        count = _count(len(read.skipped), "file")
+        typer.echo(f"skipped {count}, the first: {read.skipped[0]}", err=True)
 
 
 # ------------------------------------------------------------------------------------ a run
@@ -333,6 +339,8 @@ def _run_folder(folder: Path, resume: bool | None, force: bool) -> Iterator[None
     ``resume`` is None for a command that cannot.
     """
     new = not folder.exists()
+    if resume and force:
+        raise InputError("--resume and --force are given; expected one of them")
     if resume and not (folder / CHECKPOINT).exists():
         raise InputError(f"folder {folder} has no {CHECKPOINT} to resume; leave --resume out")
     if not (resume or force):
@@ -347,10 +355,7 @@ def _run_folder(folder: Path, resume: bool | None, force: bool) -> Iterator[None
     try:
         for name in (MODEL, CHECKPOINT, METRICS, CURVE):
             store.check_writable(folder / name)
-        if force:
-            for name in (MODEL, CHECKPOINT, METRICS, CURVE):
-                (folder / name).unlink(missing_ok=True)
-        yield
+        yield  # with --force, what is there goes when what replaces it is whole
     except BaseException:
         if new:
             with suppress(OSError):  # it is not empty

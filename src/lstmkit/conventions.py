@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmkit.shapes import Array, InputError, real_array
+from lstmkit.shapes import Array, InputError, any_array, real_array
 
 TEXTBOOK = ("i", "f", "C", "o")
 """The textbook's letters of the gates i, f, g, o."""
@@ -28,8 +28,8 @@ def from_textbook(owner: str, params: Mapping[str, ArrayLike]) -> dict[str, Arra
     missing = [a + gate for a in "Wb" for gate in TEXTBOOK if a + gate not in params]
     if missing:
         raise InputError(f"{owner}: params lacks {', '.join(missing)}")
-    hidden = np.asarray(params["bf"]).size
-    columns = np.asarray(params["Wf"]).shape[-1:]
+    hidden = any_array(owner, "bf", params["bf"], ("hidden",)).size
+    columns = any_array(owner, "Wf", params["Wf"], ("hidden", "hidden + input")).shape[-1:]
     if columns <= (hidden,):
         raise InputError(
             f"{owner}: Wf has shape {np.shape(params['Wf'])}; expected (hidden={hidden}, hidden + "
@@ -37,7 +37,7 @@ def from_textbook(owner: str, params: Mapping[str, ArrayLike]) -> dict[str, Arra
         )
     axes = (("hidden", hidden), ("hidden + input", columns[0]))
     w = [real_array(owner, f"W{gate}", params[f"W{gate}"], axes) for gate in TEXTBOOK]
-    b = [np.asarray(params[f"b{gate}"]) for gate in TEXTBOOK]
+    b = [any_array(owner, f"b{gate}", params[f"b{gate}"], ("hidden",)) for gate in TEXTBOOK]
     flat = [v.reshape(-1) if v.shape == (hidden, 1) else v for v in b]
     bias = [
         real_array(owner, f"b{gate}", v, (("hidden", hidden),))

@@ -45,12 +45,16 @@ class Corpus(NamedTuple):
         return sum(len(document.text) for document in self.documents)
 
 
+_RUN = "checkpoint.safetensors"
+
+
 def read(path: str | os.PathLike[str]) -> Corpus:
     r"""Read a text file, or every text file in a folder and the folders below it.
 
     Files must be UTF-8; ``\r\n`` becomes ``\n`` and a byte-order mark is dropped. In a folder,
-    names that begin with a dot are passed over, and files that are binary, empty, in another
-    encoding or unreadable are listed in ``skipped``.
+    names that begin with a dot are passed over, and so are the folders of training runs (those
+    that hold a checkpoint): so that a run inside the folder does not become part of its text. Files
+    that are binary, empty, in another encoding or unreadable are listed in ``skipped``.
 
     Raises
     ------
@@ -166,6 +170,9 @@ def split(
 def _files(root: Path, left_out: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Regular files below the folder, in the same order on every system."""
     for folder, folders, names in os.walk(root):
+        if _RUN in names:
+            folders.clear()
+            continue
         folders[:] = sorted(n for n in folders if n not in left_out and not n.startswith("."))
         for name in sorted(names):
             file = Path(folder, name)

@@ -66,17 +66,9 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise InputError(
             f"load: {str(file)!r} holds a {kind!r}; expected one of {', '.join(_MAKERS)}"
         )
-    # A number that no array can bear out would only cost time and memory before it is refused.
-    room = max([len(arrays), *(size for array in arrays.values() for size in array.shape)])
-    for name, value in config.items():
-        if type(value) is int and value > room and name != "seed":
-            raise InputError(
-                f"load: {str(file)!r} is damaged: its {name} is {value}, its largest array has "
-                f"{room} (take another copy of it)"
-            )
     try:
         return _MAKERS[kind](config, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         raise InputError(
             f"load: {str(file)!r} does not hold a whole {kind} ({error}); take another copy of it"
         ) from None

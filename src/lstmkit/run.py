@@ -29,6 +29,8 @@ State = Any  # what a model carries from batch to batch: None, an array, or a tu
 class TrainingDiverged(RuntimeError):
     """The loss, a gradient or a weight became nan or infinite."""
 
+    what = ""  # what was seen, in words
+
 
 @dataclass
 class Run:
@@ -154,8 +156,8 @@ class Checkpoint:
             raise InputError(f"{owner} is of the kind {kind!r}; expected {KIND!r}")
         if config.get("about") != self.about:
             raise InputError(
-                f"{owner} is of another model, or one with other settings; expected the same "
-                "(resume with the settings of the first start)"
+                f"{owner} is of another model or text, or of other settings; expected the same "
+                "(resume with what the first start was given)"
             )
         groups = _groups(arrays)
         _match(owner, "parameters", groups.get("parameters", {}), parameters)
@@ -188,10 +190,12 @@ class Checkpoint:
         before = ""
         if run.window_tokens:
             before = f" (the mean loss just before is {run.window_loss / run.window_tokens:.4g})"
-        return TrainingDiverged(
+        error = TrainingDiverged(
             f"train: after step {run.step} {what}{before}; the weights are those of step "
             f"{run.step}, {kept} (try a lower learning rate, or clip_norm=1.0)"
         )
+        error.what = what
+        return error
 
 
 def best_weights(stored: store.Stored) -> tuple[dict[str, Any], dict[str, Array]]:

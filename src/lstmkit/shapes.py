@@ -50,6 +50,16 @@ def check_shape(owner: str, name: str, array: Array, axes: Sequence[Axis]) -> No
         raise InputError(f"{owner}: {name} has shape {array.shape}; expected {describe(axes)}")
 
 
+def any_array(owner: str, name: str, value: Any, axes: Sequence[Axis]) -> Array:
+    """Turn a value into an array of whatever shape and dtype; a ragged list is refused."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise InputError(
+            f"{owner}: {name} is a ragged nested list; expected an array {describe(axes)}"
+        ) from None
+
+
 def real_array(
     owner: str, name: str, value: ArrayLike, axes: Sequence[Axis], dtype: DTypeLike | None = None
 ) -> Array:
@@ -71,12 +81,7 @@ def real_array(
     InputError
         If the value is ragged, not numeric (text, objects, complex) or of another shape.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise InputError(
-            f"{owner}: {name} is a ragged nested list; expected an array {describe(axes)}"
-        ) from None
+    array = any_array(owner, name, value, axes)
     if array.dtype.kind not in "buif":
         raise InputError(
             f"{owner}: {name} has dtype {array.dtype}; expected real numbers {describe(axes)}"
@@ -103,12 +108,7 @@ def integer_array(
         If the dtype is not an integer one, the shape differs or a value is out of bounds; the
         message gives the first such value and where it stands.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise InputError(
-            f"{owner}: {name} is a ragged nested list; expected an array {describe(axes)}"
-        ) from None
+    array = any_array(owner, name, value, axes)
     if array.dtype.kind not in "ui" and array.size:
         raise InputError(f"{owner}: {name} has dtype {array.dtype}; expected integers")
     check_shape(owner, name, array, axes)
@@ -129,7 +129,7 @@ def boolean_array(
     owner: str, name: str, value: ArrayLike, axes: Sequence[Axis]
 ) -> NDArray[np.bool_]:
     """Return a boolean array of the given shape; integers and floats are refused, not guessed."""
-    array = np.asarray(value)
+    array = any_array(owner, name, value, axes)
     if array.dtype.kind != "b":
         raise InputError(f"{owner}: {name} has dtype {array.dtype}; expected booleans")
     check_shape(owner, name, array, axes)
@@ -173,6 +173,15 @@ def real_number(
             f"{owner}: {name} is {value}; expected {' and '.join(rules) or 'a finite number'}"
         )
     return number
+
+
+def generator(owner: str, seed: Any) -> np.random.Generator:
+    """Return a generator as it is, or a new one from a whole number or None (of the system)."""
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if seed is not None:
+        seed = positive_integer(owner, "seed", seed, least=0)
+    return np.random.default_rng(seed)
 
 
 def one_of(owner: str, name: str, value: Any, choices: Sequence[Any]) -> Any:

@@ -53,6 +53,8 @@ class Stream:
 
     @state.setter
     def state(self, state: tuple[ArrayLike, ArrayLike]) -> None:
+        if not isinstance(state, tuple | list) or len(state) != 2:
+            raise InputError("stream: state is not a pair of arrays (h, c)")
         h, c = state
         self._state = (
             real_array("stream", "h", h, self._start[0].shape, self._dtype).copy(),

@@ -157,10 +157,10 @@ def train(
     validation
         What to measure on and not to learn; see `evaluate`.
     validate_every
-        By default ten times in a run.
+        By default a tenth of the run, in whole steps.
     patience
         Stop when so many validations in a row brought no gain. With patience the model ends with
-        the weights of its best validation, however the run ended.
+        the weights of its best validation, unless the run diverges.
     plateau
         Lowers the learning rate when validation brings no gain.
     checkpoint, checkpoint_every
@@ -311,6 +311,13 @@ def train(
                 if now - shown >= SHOW_SECONDS:
                     progress.update(run.report(nats))
                     shown = now
+        except TrainingDiverged as error:
+            batches.position = run.position
+            if checkpoint is None or file.step is not None:
+                raise
+            with hold:  # no checkpoint yet: the weights of the step before are the last good ones
+                file.write(run, parameters, log)
+            raise file.diverged(run, error.what) from None
         except KeyboardInterrupt:
             if hold.inside:  # cut in two after all, by a second Ctrl-C: nothing here is sure
                 raise
@@ -321,11 +328,16 @@ def train(
         run.elapsed = time.perf_counter() - started
         if reason == "patience":
             progress.message(f"no gain in {run.waited} validations since step {run.best_step:,}")
-        with hold:
-            file.write(run, parameters, log)
-            if patience is not None:
-                for name, array in run.best.items():
-                    parameters[name][...] = array
+        try:
+            with hold:
+                file.write(run, parameters, log)
+                if patience is not None:
+                    for name, array in run.best.items():
+                        parameters[name][...] = array
+        except KeyboardInterrupt:
+            if hold.inside:
+                raise
+            reason = "interrupted"  # all is written; whoever called is told to stop
     return TrainingResult(
         log.history, run.step, run.tokens, run.elapsed, reason, run.best_step, run.best_loss
     )

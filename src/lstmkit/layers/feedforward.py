@@ -1,6 +1,6 @@
 """The layers around an LSTM: Embedding, Linear, Dropout.
 
-Each has ``forward -> (y, tape)`` beside its ``backward``, and can be called for inference alone.
+Each has ``forward -> (y, tape)`` beside its ``backward``; a call is inference alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from lstmkit.engine.masks import dropout
 from lstmkit.shapes import (
     Array,
     Axis,
+    check_shape,
     floating_dtype,
+    generator,
     integer_array,
     positive_integer,
     real_array,
@@ -51,7 +53,7 @@ class Embedding:
         self.num_embeddings = positive_integer("embedding", "num_embeddings", num_embeddings)
         self.size = positive_integer("embedding", "size", size)
         self.dtype = floating_dtype("embedding", dtype)
-        rng = np.random.default_rng(seed)
+        rng = generator("embedding", seed)
         weight = rng.standard_normal((num_embeddings, size))
         self.parameters: dict[str, Array] = {"weight": weight.astype(self.dtype)}
 
@@ -68,6 +70,7 @@ class Embedding:
 
     def backward(self, tape: Array, dy: Array) -> dict[str, Array]:
         """Sum the gradient of every row over the places where its token stood."""
+        check_shape("embedding.backward", "dy", dy, (*tape.shape, ("size", self.size)))
         tokens, dy = tape.ravel(), dy.reshape(-1, self.size)
         # A sorted segment sum: np.add.at is ten times slower, a one-hot product costs V a token.
         order = np.argsort(tokens, kind="stable")
@@ -110,7 +113,7 @@ class Linear:
         self.input_size = positive_integer("linear", "input_size", input_size)
         self.output_size = positive_integer("linear", "output_size", output_size)
         self.dtype = floating_dtype("linear", dtype)
-        weight = glorot(np.random.default_rng(seed), output_size, input_size)
+        weight = glorot(generator("linear", seed), output_size, input_size)
         self.parameters: dict[str, Array] = {"weight": weight.astype(self.dtype)}
         if bias:
             self.parameters["bias"] = np.zeros(output_size, self.dtype)
@@ -120,7 +123,7 @@ class Linear:
         return self.forward(x)[0]
 
     def forward(self, x: ArrayLike) -> tuple[Array, Array]:
-        """Return y and the tape; see `__call__`."""
+        """Return y and the tape; see `__call__`. The tape refers to x: leave x as it is."""
         x = np.asarray(x)
         leading: list[Axis] = [*x.shape[:-1]] if x.ndim else ["…"]
         axes = (*leading, ("input_size", self.input_size))
@@ -129,6 +132,8 @@ class Linear:
 
     def backward(self, tape: Array, dy: Array) -> tuple[Array, dict[str, Array]]:
         """Return dx and the gradients of the parameters."""
+        axes = (*tape.shape[:-1], ("output_size", self.output_size))
+        check_shape("linear.backward", "dy", dy, axes)
         return linear_backward(self.parameters, tape, dy)
 
 
@@ -137,7 +142,7 @@ def linear(weights: dict[str, Array], x: Array) -> Array:
     flat = x.reshape(-1, x.shape[-1]) @ weights["weight"].T
     if "bias" in weights:
         flat += weights["bias"]
-    return flat.reshape(*x.shape[:-1], -1)
+    return flat.reshape(*x.shape[:-1], len(weights["weight"]))
 
 
 def linear_backward(
@@ -164,6 +169,10 @@ class Dropout:
 
     def __init__(self, rate: float) -> None:
         self.rate = real_number("dropout", "rate", rate, 0, 1, open_ends="high")
+
+    def __call__(self, x: Array) -> Array:
+        """Return x: inference drops nothing."""
+        return x
 
     def forward(
         self, x: Array, rng: np.random.Generator | None = None

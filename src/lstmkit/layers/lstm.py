@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from os import PathLike
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from lstmkit.shapes import (
     InputError,
     boolean_array,
     floating_dtype,
+    generator,
     integer_array,
     one_of,
     positive_integer,
@@ -26,6 +28,7 @@ from lstmkit.shapes import (
 )
 from lstmkit.stream import Stream
 
+MOST_LAYERS = 1024
 SUFFIXES = ("", "_reverse")
 
 
@@ -138,7 +141,7 @@ class LSTM:
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "seed")}
         self._configure(**config)
-        rng = np.random.default_rng(seed)
+        rng = generator("lstm", seed)
         self.parameters: dict[str, Array] = {}
         for name, cell in zip(self.stack.names, self.cells, strict=True):
             weights = cell.initialize(rng, self.dtype, self.config["forget_bias"])
@@ -157,6 +160,10 @@ class LSTM:
         **options: Any,
     ) -> None:
         self.num_layers = positive_integer("lstm", "num_layers", num_layers)
+        if self.num_layers > MOST_LAYERS:
+            raise InputError(
+                f"lstm: num_layers is {self.num_layers}; expected at most {MOST_LAYERS}"
+            )
         self.bidirectional = bool(one_of("lstm", "bidirectional", bidirectional, (True, False)))
         self.dropout = real_number("lstm", "dropout", dropout, 0, 1, open_ends="high")
         self.recurrent_dropout = real_number(
@@ -180,13 +187,38 @@ class LSTM:
             "hidden_size": first.hidden_size,
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
-            **options,
+            **{name: getattr(first, name) for name in options},
             "activations": list(first.activations),
             "zoneout": list(first.zoneout),
             "forget_bias": real_number("lstm", "forget_bias", forget_bias),
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
             "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def _without_weights(cls, config: dict[str, Any]) -> LSTM:
+        lstm = cls.__new__(cls)
+        try:
+            lstm._configure(**config)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"lstm: the config cannot be used ({error})") from None
+        return lstm
+
+    @classmethod
+    def shapes_of(cls, **arguments: Any) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter of a layer with these arguments; nothing is made."""
+        signature = inspect.signature(cls).parameters.values()
+        given = {p.name: p.default for p in signature if p.default is not p.empty} | arguments
+        given.pop("seed")
+        return cls._without_weights(given).shapes()
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter."""
+        return {
+            short + name: shape
+            for cell, name in zip(self.cells, self.stack.names, strict=True)
+            for short, shape in cell.shapes().items()
         }
 
     @property
@@ -362,22 +394,8 @@ class LSTM:
         InputError
             If a name is missing or unknown, or a shape disagrees with the config.
         """
-        lstm = cls.__new__(cls)
-        layers = config.get("num_layers", 1)
-        if isinstance(layers, int) and layers > len(parameters):
-            raise InputError(
-                f"lstm: num_layers is {layers}; expected at most {len(parameters)}, the number of "
-                "arrays in parameters"
-            )
-        try:
-            lstm._configure(**config)
-        except TypeError as error:
-            raise InputError(f"lstm: the config cannot be used ({error})") from None
-        shapes = {
-            short + name: shape
-            for cell, name in zip(lstm.cells, lstm.stack.names, strict=True)
-            for short, shape in cell.shapes().items()
-        }
+        lstm = cls._without_weights(config)
+        shapes = lstm.shapes()
         if set(shapes) != set(parameters):
             missing = sorted(set(shapes) - set(parameters))
             unknown = sorted(set(parameters) - set(shapes))

@@ -8,6 +8,7 @@ from batch to batch (Mikolov et al. 2010; Graves 2013, arXiv:1308.0850, sections
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -19,17 +20,18 @@ from lstmkit import losses, optimizers, store, training
 from lstmkit.data import TextStreams
 from lstmkit.layers import LSTM, Dropout, Embedding, Linear
 from lstmkit.sampling import choose
-from lstmkit.shapes import Array, InputError, one_of, positive_integer, real_number
+from lstmkit.shapes import Array, InputError, floating_dtype, one_of, positive_integer, real_number
 from lstmkit.tasks.text import Documents, Passages, Text, Vocabulary, cut, documents, tokens
 
 _OWNER = "LanguageModel"
 _DEFAULT_STEPS = 1000
 _EMBEDDING_SIZE = 32
 _WARMUP = 0.02  # of the run
-_ARGUMENTS = (
-    "hidden_size num_layers embedding_size tokens tied dropout recurrent_dropout zoneout proj_size "
-    "peepholes coupled_gates layer_norm dtype seed"
+_LSTM_ARGUMENTS = (
+    "hidden_size num_layers dropout recurrent_dropout zoneout proj_size peepholes coupled_gates "
+    "layer_norm dtype"
 ).split()
+_ARGUMENTS = [*_LSTM_ARGUMENTS, "embedding_size", "tokens", "tied", "seed"]
 
 
 class LanguageModel:
@@ -189,6 +191,8 @@ class LanguageModel:
         scored = None
         if held_out is not None:
             scored = Passages(*tokens(known, _OWNER, "validation", held_out))
+            if not scored.count:
+                raise InputError(f"{_OWNER}: validation is empty; expected text, or a larger share")
 
         if [steps, epochs, seconds].count(None) < 2:
             raise InputError(f"{_OWNER}: expected one of steps, epochs and seconds, not several")
@@ -217,7 +221,17 @@ class LanguageModel:
             clip_norm=clip_norm,
             validation=scored,
             resume=resume,
-            about={"kind": "LanguageModel", "config": self.config},
+            about={
+                "kind": "LanguageModel",
+                "config": self.config,
+                # What a resumed run must have in common with the first start; its length may grow.
+                "run": {
+                    "text": hashlib.sha256(chained.tobytes() + starts.tobytes()).hexdigest(),
+                    "batch_size": batch_size,
+                    "sequence_length": sequence_length,
+                    "unit": "steps" if seconds is None else "seconds",
+                },
+            },
             **options,
         )
         return self
@@ -241,6 +255,17 @@ class LanguageModel:
         if seed is not None:
             seed = positive_integer(_OWNER, "seed", seed, least=0)
         rng = np.random.default_rng(seed)
+        size, output_size = self._sizes()
+        self.vocabulary_ = vocabulary
+        self.embedding_ = Embedding(len(vocabulary), size, dtype=self.dtype, seed=rng)
+        self.lstm_ = LSTM(size, **self._lstm_arguments(), seed=rng)
+        self.head_ = Linear(output_size, len(vocabulary), dtype=self.dtype, seed=rng)
+        if self.tied:
+            self.head_.parameters["weight"] = self.embedding_.parameters["weight"]
+        self._dropout = Dropout(self.dropout)
+
+    def _sizes(self) -> tuple[int, int]:
+        """Return the width of a token's vector and that of the LSTM's output."""
         output_size = self.proj_size or self.hidden_size
         size = self.embedding_size
         if size is None:
@@ -250,26 +275,20 @@ class LanguageModel:
                 f"{_OWNER}: embedding_size is {size}; expected {output_size}, the LSTM's output "
                 "size, since the weights are tied (leave embedding_size out)"
             )
-        self.vocabulary_ = vocabulary
-        self.embedding_ = Embedding(len(vocabulary), size, dtype=self.dtype, seed=rng)
-        self.lstm_ = LSTM(
-            size,
-            self.hidden_size,
-            self.num_layers,
-            proj_size=self.proj_size,
-            peepholes=self.peepholes,
-            coupled_gates=self.coupled_gates,
-            layer_norm=self.layer_norm,
-            dropout=self.dropout,
-            recurrent_dropout=self.recurrent_dropout,
-            zoneout=self.zoneout,
-            dtype=self.dtype,
-            seed=rng,
-        )
-        self.head_ = Linear(output_size, len(vocabulary), dtype=self.dtype, seed=rng)
-        if self.tied:
-            self.head_.parameters["weight"] = self.embedding_.parameters["weight"]
-        self._dropout = Dropout(self.dropout)
+        return positive_integer(_OWNER, "embedding_size", size), output_size
+
+    def _lstm_arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _LSTM_ARGUMENTS}
+
+    def _shapes(self, vocabulary: Vocabulary) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter; nothing is made."""
+        size, output_size = self._sizes()
+        lstm = LSTM.shapes_of(input_size=size, **self._lstm_arguments())
+        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (len(vocabulary), size)}
+        shapes |= {f"lstm.{name}": shape for name, shape in lstm.items()}
+        if not self.tied:
+            shapes["head.weight"] = (len(vocabulary), output_size)
+        return shapes | {"head.bias": (len(vocabulary),)}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -294,16 +313,17 @@ class LanguageModel:
         if (config["tokens"] == "bytes") != (config["vocabulary"] is None):
             raise InputError(f"{_OWNER}: config has a vocabulary of bytes, or none of characters")
         model = cls(**{name: config[name] for name in _ARGUMENTS})
-        model._build(Vocabulary(config["vocabulary"]))
-        own = model.parameters
-        for name in sorted({*own, *parameters}):
-            has, wants = (
-                f"{arrays[name].dtype} {arrays[name].shape}" if name in arrays else "nothing"
-                for arrays in (parameters, own)
-            )
+        vocabulary = Vocabulary(config["vocabulary"])
+        dtype = floating_dtype(_OWNER, model.dtype)
+        expected = {name: f"{dtype} {shape}" for name, shape in model._shapes(vocabulary).items()}
+        found = {name: f"{array.dtype} {array.shape}" for name, array in parameters.items()}
+        for name in sorted({*expected, *found}):
+            has, wants = found.get(name, "nothing"), expected.get(name, "nothing")
             if has != wants:
                 raise InputError(f"{_OWNER}: {name} is {has}; expected {wants}")
-            own[name][...] = parameters[name]
+        model._build(vocabulary)
+        for name, array in model.parameters.items():
+            array[...] = parameters[name]
         return model
 
     def _fitted(self) -> LanguageModel:
