@@ -161,7 +161,7 @@ def mean_squared_error(
 def mean_absolute_error(
     prediction: Array, target: ArrayLike, *, mask: ArrayLike | None = None
 ) -> tuple[float, Array]:
-    """Mean of |prediction - target|. Gradient: sign(prediction - target) / count.
+    """Mean of ``|prediction - target|``. Gradient: sign(prediction - target) / count.
 
     At the kink, where prediction and target are equal, the subgradient taken is 0.
     Parameters, returns and errors are those of `mean_squared_error`.
@@ -184,8 +184,8 @@ def huber(
 ) -> tuple[float, Array]:
     """Squared near the target, linear far from it (Huber 1964).
 
-    With d = prediction - target: d²/2 where |d| ≤ delta, and delta (|d| - delta/2) elsewhere.
-    The gradient is d bounded to ±delta, / count; it is continuous, also at |d| = delta.
+    With d = prediction - target: d²/2 where ``|d| ≤ delta``, else ``delta (|d| - delta/2)``.
+    The gradient is d bounded to ±delta, / count; it is continuous, also at ``|d| = delta``.
 
     Parameters
     ----------
