@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ import lstmkit as lk
 # a slow machine is not a wrong gradient.
 settings.register_profile("lstmkit", derandomize=True, deadline=None)
 settings.load_profile("lstmkit")
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and so it would be in every
+# process that a test starts; the tests of Ctrl-C are to pass there too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
