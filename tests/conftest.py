@@ -6,9 +6,11 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 
 import lstmkit as lk
+from lstmkit import engine
 
 # The same cases on every run and every machine: a failure today is a failure tomorrow. No deadline:
 # a slow machine is not a wrong gradient.
@@ -23,3 +25,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_report_header() -> str:
     folder = Path(lk.__file__).parent
     return f"lstmkit {lk.__version__} ({lk.backend()}) with numpy {np.__version__}, from {folder}"
+
+
+@pytest.fixture(params=["numpy"] if engine.native is None else ["numpy", "native"])
+def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test on each twin of the engine: the readable one and, where it is built, the fast."""
+    if request.param == "numpy":
+        monkeypatch.setattr(engine, "native", None)
+    return str(request.param)

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstmkit import LSTM
+from lstmkit import LSTM, load
 from lstmkit.shapes import InputError
 from lstmkit.textbook import lstm_forward
+
+pytestmark = pytest.mark.usefixtures("twin")
 
 # Made by fixtures/make_pytorch_lstm.py with torch 2.13.0 (the file names the version).
 PYTORCH = dict(np.load(Path(__file__).parent / "fixtures" / "pytorch_lstm.npz"))
@@ -404,3 +406,36 @@ def test_errors_say_who_what_and_why(call, message):
         call(LSTM(3, 4))
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_quantize_rounds_the_matrices_to_bfloat16(tmp_path):
+    lstm, rng = make({"num_layers": 2, "proj_size": 2}, "float32")
+    half = lstm.quantize("bfloat16")
+    for name, array in lstm.parameters.items():
+        found = half.parameters[name]
+        if not name.startswith("weight"):
+            np.testing.assert_array_equal(found, array)
+            continue
+        assert not (found.view(np.uint32) & 0xFFFF).any()
+        assert 0 < (np.abs(found - array) / np.abs(array)).max() <= 2**-8
+    # 1 + 2^-8 is halfway between two: to even, down; 1 + 3 · 2^-8 as well: up.
+    from lstmkit.layers.lstm import round_to_bfloat16
+
+    halfway = np.array([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, np.inf, 0], np.float32)
+    np.testing.assert_array_equal(
+        round_to_bfloat16(halfway), np.float32([1, 1 + 2**-6, -1, np.inf, 0])
+    )
+    x = rng.standard_normal((2, 6, 3)).astype(np.float32)
+    error = np.abs(half(x)[0] - lstm(x)[0]).max()
+    assert 0 < error < 0.02
+    half.save(tmp_path / "half")
+    again = load(tmp_path / "half")
+    np.testing.assert_array_equal(again(x)[0], half(x)[0])
+    with pytest.raises(InputError, match="a quantized layer is for inference"):
+        half.forward(x)
+    with pytest.raises(ValueError, match="read-only"):
+        half.parameters["weight_ih_l0"][0] = 1
+    with pytest.raises(InputError, match="the layer is float64"):
+        LSTM(3, 4, dtype="float64").quantize()
+    with pytest.raises(InputError, match="weights is 'int8'; expected one of 'bfloat16'"):
+        lstm.quantize("int8")

@@ -12,6 +12,8 @@ import pytest
 from lstmkit import LSTM
 from lstmkit.engine import Packing
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 STEP = 1e-30
 LIMIT = 1e-9
 

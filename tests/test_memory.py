@@ -7,6 +7,8 @@ import pytest
 
 from lstmkit import LSTM
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 BATCH = 8
 
 

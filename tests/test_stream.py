@@ -8,6 +8,8 @@ import pytest
 from lstmkit import LSTM
 from lstmkit.shapes import InputError
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 
 @pytest.fixture
 def stream():

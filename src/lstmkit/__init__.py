@@ -4,7 +4,7 @@ The LSTM as a lesson writes it is in `lstmkit.textbook`; the layer to build with
 of text is `LanguageModel`; `load` opens what was saved.
 """
 
-from lstmkit.engine import backend
+from lstmkit.engine import backend, set_num_threads
 from lstmkit.layers import LSTM, Dropout, Embedding, Linear
 from lstmkit.loading import load
 from lstmkit.shapes import InputError
@@ -23,4 +23,5 @@ __all__ = [
     "TrainingDiverged",
     "backend",
     "load",
+    "set_num_threads",
 ]

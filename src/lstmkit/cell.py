@@ -52,6 +52,9 @@ class Cell:
         Probability that a unit of c, and one of h, keeps its old value (Krueger et al. 2017).
     learn_initial_state : bool
         Whether h_0 and c_0 are parameters.
+    bfloat16 : bool
+        Whether the matrices hold bfloat16 numbers, so that the engine may keep them in half the
+        room. The arithmetic is that of the other cells.
     """
 
     input_size: int
@@ -66,6 +69,7 @@ class Cell:
     activations: tuple[str, str, str] = DEFAULT_ACTIVATIONS
     zoneout: tuple[float, float] = (0.0, 0.0)
     learn_initial_state: bool = False
+    bfloat16: bool = False
 
     @property
     def output_size(self) -> int:
@@ -138,7 +142,14 @@ def check_cell(owner: str, **options: Any) -> Cell:
     proj = options["proj_size"] = positive_integer(owner, "proj_size", options["proj_size"], 0)
     if proj >= hidden:
         raise InputError(f"{owner}: proj_size is {proj}; expected less than hidden_size={hidden}")
-    for name in ("bias", "peepholes", "coupled_gates", "layer_norm", "learn_initial_state"):
+    for name in (
+        "bias",
+        "peepholes",
+        "coupled_gates",
+        "layer_norm",
+        "learn_initial_state",
+        "bfloat16",
+    ):
         options[name] = bool(one_of(owner, name, options[name], (True, False)))
     for name in ("cell_clip", "gate_clip"):
         if options[name] is not None:

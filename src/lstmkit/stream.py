@@ -15,7 +15,7 @@ from safetensors import numpy as safetensors_numpy
 from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array
 
 State = tuple[Array, Array]
-Step = Callable[[Array, State], tuple[Array, State]]
+Step = Callable[[Array, Array, Array], None]
 
 
 class Stream:
@@ -24,7 +24,8 @@ class Stream:
     Parameters
     ----------
     step : callable
-        ``(x_t (N, I), state) -> (y_t (N, P), state)``; it must not change the state it is given.
+        ``step(x_t (N, I), h (L, N, P), c (L, N, H))`` puts the new state in the place of the old;
+        the last layer's h is the output.
     start : pair of arrays
         h ``(L, N, P)`` and c ``(L, N, H)`` before the first step, and after a reset.
     input_size : int
@@ -74,12 +75,19 @@ class Stream:
         y_t : array (N, P or H)
             Output of the last layer: the caller's to keep.
         """
-        x = x_t if isinstance(x_t, np.ndarray) and x_t.dtype == self._dtype else None
-        if x is None or x.shape != self._input_shape:
+        x = x_t  # what needs no check or change, as in a loop, gets none
+        if (
+            not isinstance(x, np.ndarray)
+            or x.dtype != self._dtype
+            or x.shape != self._input_shape
+            or not x.flags.c_contiguous
+        ):
             rows, size = self._input_shape
             axes = (("batch", rows), ("input_size", size))
-            x = real_array("stream.step", "x_t", x_t, axes, self._dtype)
-        y, self._state = self._step(x, self._state)
+            x = np.ascontiguousarray(real_array("stream.step", "x_t", x_t, axes, self._dtype))
+        h, c = self._state
+        self._step(x, h, c)
+        y: Array = h[-1].copy()
         return y
 
     def reset(self, rows: Sequence[int] | None = None) -> None:

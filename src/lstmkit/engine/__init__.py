@@ -1,11 +1,19 @@
 """The door to the engine: one cell over time, by the fastest twin that is there.
 
-`forward`, `backward` and `step` have one contract, written in `lstmkit.engine.numpy_twin`.
+`forward`, `backward` and `Stepper` have one contract, written in `lstmkit.engine.numpy_twin`.
 """
 
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+from lstmkit.cell import Cell
+from lstmkit.engine import numpy_twin
 from lstmkit.engine.base import NO_MASKS, Masks, State, Tape, Weights
-from lstmkit.engine.numpy_twin import backward, forward, step
 from lstmkit.engine.packing import Packing
+from lstmkit.shapes import Array, InputError, one_of, positive_integer
 
 __all__ = [
     "NO_MASKS",
@@ -17,16 +25,110 @@ __all__ = [
     "backend",
     "backward",
     "forward",
-    "step",
+    "set_num_threads",
+    "stepper",
 ]
 
 
+def _find_native() -> ModuleType | None:
+    """Return the native twin, or None where the package was installed without it.
+
+    A missing extension is no error, unless LSTMKIT_REQUIRE_NATIVE is 1; a broken one is.
+    """
+    wanted = one_of(
+        "lstmkit",
+        "the environment variable LSTMKIT_BACKEND",
+        os.environ.get("LSTMKIT_BACKEND", ""),
+        ("", "native", "numpy"),
+    )
+    if wanted == "numpy":
+        return None
+    try:
+        from lstmkit.engine import native_twin
+    except ModuleNotFoundError as error:
+        if error.name != "lstmkit._native":
+            raise
+        if wanted == "native" or os.environ.get("LSTMKIT_REQUIRE_NATIVE") == "1":
+            raise ImportError(
+                "lstmkit: the native engine is not installed, but LSTMKIT_REQUIRE_NATIVE or "
+                "LSTMKIT_BACKEND asks for it; install a C++ compiler and lstmkit again"
+            ) from None
+        return None
+    return native_twin
+
+
+native: ModuleType | None = _find_native()
+"""The native twin in use, or None: then NumPy computes."""
+
+
+def _twin(dtype: Any) -> Any:
+    # The proofs of the gradients run complex numbers, which the readable twin alone takes.
+    return numpy_twin if native is None or dtype.kind == "c" else native
+
+
+def forward(
+    cell: Cell,
+    weights: Weights,
+    x: Array,
+    state: State,
+    sizes: list[int],
+    reset: Array | None = None,
+    masks: Masks = NO_MASKS,
+    keep_tape: bool = True,
+) -> tuple[Array, State, Any]:
+    """Run one cell over packed sequences: y (tokens, P), the final state, the tape."""
+    result: tuple[Array, State, Any] = _twin(x.dtype).forward(
+        cell, weights, x, state, sizes, reset, masks, keep_tape
+    )
+    return result
+
+
+def backward(
+    cell: Cell, weights: Weights, tape: Any, dy: Array, dstate: State
+) -> tuple[Array, State, Weights]:
+    """Run back by the twin that made the tape: dx, the gradient in the state, in the weights."""
+    twin: Any = numpy_twin if isinstance(tape, Tape) else native
+    result: tuple[Array, State, Weights] = twin.backward(cell, weights, tape, dy, dstate)
+    return result
+
+
+def stepper(cells: list[Cell], weights: list[Weights], rows: int) -> Any:
+    """Cells one above the other, fed one step at a time, with the weights as they are now."""
+    return _twin(weights[0]["weight_ih"].dtype).Stepper(cells, weights, rows)
+
+
 def backend() -> str:
-    """Return the name of the twin that computes: ``"numpy"``.
+    """Say what computes: ``"native (avx2, 2 threads)"`` or ``"numpy"``.
 
     Examples
     --------
-    >>> backend()
-    'numpy'
+    >>> backend().split()[0] in ("native", "numpy")
+    True
     """
-    return "numpy"
+    if native is None:
+        return "numpy"
+    from lstmkit import _native
+
+    count = _native.get_num_threads()
+    return f"native ({_native.isa()}, {count} thread{'s' if count > 1 else ''})"
+
+
+def set_num_threads(count: int) -> None:
+    """Let the native engine use so many threads; the results are the same bits with any number.
+
+    The default is the environment variable LSTMKIT_NUM_THREADS, else OMP_NUM_THREADS, else the
+    number of processors. NumPy's own threads are set by its library's variables
+    (OPENBLAS_NUM_THREADS); without the native engine this function changes nothing.
+
+    Raises
+    ------
+    InputError
+        If the count is not a whole number from 1 to 1024.
+    """
+    count = positive_integer("set_num_threads", "count", count)
+    if count > 1024:
+        raise InputError(f"set_num_threads: count is {count}; expected at most 1024")
+    if native is not None:
+        from lstmkit import _native
+
+        _native.set_num_threads(count)

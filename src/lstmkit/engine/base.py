@@ -126,3 +126,17 @@ def normalize_backward(dhat: Array, hat: Array, inverse: Array) -> Array:
     slope = (dhat * hat).mean(axis=1, keepdims=True)
     da: Array = inverse * (dhat - mean - hat * slope)
     return da
+
+
+def last_rows(rows: int, sizes: list[int]) -> Any:
+    """Where each sequence's last state stands among the initial rows and those of the steps."""
+    if sizes and sizes[-1] == rows:  # all are of one length
+        tokens = sum(sizes)
+        return slice(tokens, tokens + rows)
+    starts = rows + np.concatenate(([0], np.cumsum(sizes)))[:-1].astype(np.intp)
+    row = np.arange(rows)
+    lengths = np.searchsorted(-np.asarray(sizes, np.intp), -row, side="left")
+    last = row.copy()
+    running = lengths > 0
+    last[running] += starts[lengths[running] - 1]
+    return last

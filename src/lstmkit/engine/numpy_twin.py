@@ -20,6 +20,7 @@ from lstmkit.engine.base import (
     Tape,
     Weights,
     bound,
+    last_rows,
     normalize,
     normalize_backward,
     sigmoid,
@@ -99,7 +100,7 @@ def forward(
                 squashed[start:stop] = a
                 extras.append(extra)
             start = stop
-    last = _last_rows(rows, sizes)
+    last = last_rows(rows, sizes)
     end = (h[last], c[last])
     if not keep_tape:
         return h[rows:], end, None
@@ -202,12 +203,20 @@ def activate(cell: Cell, z: Array) -> None:
         z[:, -H:] = ACTIVATIONS[candidate].value(z[:, -H:])
 
 
-def step(cell: Cell, weights: Weights, x: Array, state: State) -> State:
-    """One inference step on rows x (n, I), without a tape."""
-    z, _ = project(cell, weights, x)
-    with np.errstate(over="ignore"):
-        h, c, _, _ = advance(cell, weights, z, *state, NO_MASKS)
-    return h, c
+class Stepper:
+    """Cells one above the other, fed one step at a time, with a copy of their weights."""
+
+    def __init__(self, cells: list[Cell], weights: list[Weights], rows: int) -> None:
+        self.cells = cells
+        self.weights = [{name: w.copy() for name, w in one.items()} for one in weights]
+
+    def step(self, x: Array, h: Array, c: Array) -> None:
+        """X (N, I); h (L, N, P) and c (L, N, H) become the new state, in place."""
+        with np.errstate(over="ignore"):
+            for k, (cell, weights) in enumerate(zip(self.cells, self.weights, strict=True)):
+                z, _ = project(cell, weights, x)
+                h[k], c[k], _, _ = advance(cell, weights, z, h[k], c[k], NO_MASKS)
+                x = h[k]
 
 
 def backward(
@@ -415,13 +424,3 @@ def _at(masks: Masks, start: int, stop: int) -> Masks:
         None if of_c is None else of_c[start:stop],
         None if of_h is None else of_h[start:stop],
     )
-
-
-def _last_rows(rows: int, sizes: list[int]) -> Array:
-    """Where each sequence's last state stands among the initial rows and the steps after them."""
-    last = np.arange(rows)
-    start = rows
-    for n in sizes:
-        last[:n] = np.arange(start, start + n)
-        start += n
-    return last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -30,6 +30,13 @@ from lstmkit.stream import Stream
 
 MOST_LAYERS = 1024
 SUFFIXES = ("", "_reverse")
+
+
+def round_to_bfloat16(array: Array) -> Array:
+    """Round float32 numbers to those with seven bits after the point, ties to even."""
+    bits = array.view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(array), rounded.view(np.float32), array)
 
 
 class Trace(NamedTuple):
@@ -157,8 +164,10 @@ class LSTM:
         dropout: float,
         recurrent_dropout: float,
         dtype: DTypeLike,
+        bfloat16: bool = False,
         **options: Any,
     ) -> None:
+        options["bfloat16"] = bfloat16
         self.num_layers = positive_integer("lstm", "num_layers", num_layers)
         if self.num_layers > MOST_LAYERS:
             raise InputError(
@@ -297,6 +306,8 @@ class LSTM:
         tape : StackTape
             For `backward`. It refers to arrays that y and the state do not share.
         """
+        if self.cells[0].bfloat16:
+            raise InputError("lstm.forward: a quantized layer is for inference; call it instead")
         x_, state_, packing, fresh = self._check(x, state, lengths, reset)
         y, end, tape = self.stack.run(self.parameters, x_, state_, packing, fresh, rng, True)
         assert tape is not None
@@ -364,6 +375,8 @@ class LSTM:
     def stream(self, batch_size: int = 1) -> Stream:
         """Return a stream of this layer, fed one step at a time; see `lstmkit.stream.Stream`.
 
+        It computes with the weights as they are now: after training, make a new one.
+
         Raises
         ------
         InputError
@@ -381,12 +394,13 @@ class LSTM:
             for k in range(self.num_layers)
         ]
         start = np.stack([h for h, _ in starts]), np.stack([c for _, c in starts])
-        return Stream(partial(self.stack.step, self.parameters), start, self.input_size, self.dtype)
+        step = self.stack.stepper(self.parameters, batch).step
+        return Stream(step, start, self.input_size, self.dtype)
 
     # ------------------------------------------------------------------ files and other forms
 
     @classmethod
-    def from_parameters(cls, config: dict[str, Any], parameters: dict[str, ArrayLike]) -> LSTM:
+    def from_parameters(cls, config: dict[str, Any], parameters: Mapping[str, ArrayLike]) -> LSTM:
         """Make a layer from its `config` and arrays, copied; nothing is drawn.
 
         Raises
@@ -404,7 +418,34 @@ class LSTM:
             name: real_array("lstm", name, parameters[name], shape, lstm.dtype).copy()
             for name, shape in shapes.items()
         }
+        if lstm.cells[0].bfloat16:
+            for name, array in lstm.parameters.items():
+                if name.startswith("weight"):
+                    array[:] = round_to_bfloat16(array)
+                array.flags.writeable = False
         return lstm
+
+    def quantize(self, weights: str = "bfloat16") -> LSTM:
+        """Return a copy for inference with its matrices rounded to bfloat16.
+
+        Half the memory, and where a step waits for its weights (one stream, a large H), up to
+        half the time. States, biases and all arithmetic stay float32, so that only the weights'
+        rounding, 2^-9 of each, is felt: the documentation's page on performance measures it.
+        The copy is saved and loaded like any other; it cannot be trained, and its arrays are
+        read-only.
+
+        Raises
+        ------
+        InputError
+            If ``weights`` is not ``"bfloat16"``, or the layer is float64.
+        """
+        one_of("lstm.quantize", "weights", weights, ("bfloat16",))
+        if self.dtype != np.float32:
+            raise InputError(
+                "lstm.quantize: the layer is float64; expected float32 (make it with "
+                'dtype="float32")'
+            )
+        return LSTM.from_parameters({**self.config, "bfloat16": True}, self.parameters)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the config and the weights to one safetensors file, whole or not at all."""

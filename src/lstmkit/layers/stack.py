@@ -7,7 +7,7 @@ the proofs of the gradients run them on complex numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -127,14 +127,10 @@ class Stack:
                 dy = dy * mask
         return dy, _stack(dstarts, packing), {name: grads[name] for name in parameters}
 
-    def step(self, parameters: Parameters, x: Array, state: State) -> tuple[Array, State]:
-        """Take one inference step: x (N, I) → y (N, P) and the new state (L, N, …)."""
-        h, c = np.empty_like(state[0]), np.empty_like(state[1])
-        for k, cell in enumerate(self.cells):
-            weights = self.weights(parameters, k)
-            h[k], c[k] = engine.step(cell, weights, x, (state[0][k], state[1][k]))
-            x = h[k]
-        return x.copy(), (h, c)
+    def stepper(self, parameters: Parameters, rows: int) -> Any:
+        """Return the stack to be fed one step at a time, with the weights as they are now."""
+        weights = [self.weights(parameters, k) for k in range(len(self.cells))]
+        return engine.stepper(self.cells, weights, rows)
 
     def weights(self, parameters: Parameters, k: int) -> engine.Weights:
         """Return the weights of cell k by their short names."""

@@ -1,0 +1,235 @@
+// The binding: NumPy arrays in, kernels out. What the arrays must look like is in cell.hpp; Python
+// checks shapes once, at the public border, and this file checks sizes, so that no mistake above it
+// can make a kernel read or write where it must not.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "dispatch.hpp"
+#include "pool.hpp"
+
+namespace nb = nanobind;
+using namespace lstmkit;
+
+namespace {
+
+const Isa& isa() {
+    static const Isa& chosen = choose_isa();
+    return chosen;
+}
+template <class T> const KernelsOf<T>& kernels();
+template <> const KernelsOf<float>& kernels<float>() { return isa().kernels->of_float; }
+template <> const KernelsOf<double>& kernels<double>() { return isa().kernels->of_double; }
+
+// A C-contiguous buffer of exactly so many T, for as long as the object lives.
+class View {
+  public:
+    View() = default;
+    View(PyObject* object, Size bytes, bool writable, const char* name) {
+        if (PyObject_GetBuffer(object, &buffer_, writable ? PyBUF_CONTIG : PyBUF_CONTIG_RO) != 0) throw nb::python_error();
+        held_ = true;
+        if (buffer_.len != bytes) {
+            const std::string message = std::string(name) + " has " + std::to_string(buffer_.len) + " bytes; expected " + std::to_string(bytes);
+            PyBuffer_Release(&buffer_);
+            throw std::invalid_argument(message);
+        }
+    }
+    View(View&& other) noexcept : buffer_(other.buffer_), held_(other.held_) { other.held_ = false; }
+    View& operator=(View&&) = delete;
+    ~View() {
+        if (held_) PyBuffer_Release(&buffer_);
+    }
+    void* data() const { return held_ ? buffer_.buf : nullptr; }
+
+  private:
+    Py_buffer buffer_{};
+    bool held_ = false;
+};
+
+// The arrays of one call by name; each is held until the call ends.
+class Arrays {
+  public:
+    explicit Arrays(nb::dict arrays) : arrays_(std::move(arrays)) {}
+    template <class U> U* get(const char* name, Size count, bool writable = false) {
+        nb::object value = arrays_.attr("get")(name);
+        if (value.is_none()) return nullptr;
+        views_.emplace_back(value.ptr(), count * Size(sizeof(U)), writable, name);
+        return static_cast<U*>(views_.back().data());
+    }
+
+  private:
+    nb::dict arrays_;
+    std::vector<View> views_;
+};
+
+// A cell as Python hands it over: its options in the order of `lstmkit.engine.native_twin.describe`.
+template <class T> Cell<T> make_cell(const std::vector<double>& o, Arrays& weights) {
+    if (o.size() != 13) throw std::invalid_argument("a cell has 13 options");
+    Cell<T> cell{};
+    cell.input = Size(o[0]), cell.hidden = Size(o[1]), cell.output = Size(o[2]), cell.gates = Size(o[3]);
+    cell.projected = o[4] != 0, cell.normalized = o[5] != 0, cell.coupled = cell.gates == 3;
+    cell.cell_clip = T(o[6]), cell.gate_clip = T(o[7]), cell.zoneout_c = T(o[8]), cell.zoneout_h = T(o[9]);
+    const int activations = int(o[10]);
+    cell.gate = Activation(activations / 100), cell.candidate = Activation(activations / 10 % 10);
+    cell.squash = Activation(activations % 10);
+    const bool has_start = o[11] != 0;
+    cell.half_weights = o[12] != 0;
+    const Size I = cell.input, H = cell.hidden, P = cell.output, GH = cell.gates * H;
+    cell.weight_ih = weights.get<T>("weight_ih", GH * I);
+    cell.weight_hh = weights.get<T>("weight_hh", GH * P);
+    cell.bias = weights.get<T>("bias", GH);
+    cell.peephole = weights.get<T>("peephole", (cell.gates - 1) * H);
+    if (cell.projected) cell.weight_hr = weights.get<T>("weight_hr", P * H);
+    if (cell.normalized) {
+        cell.norm_ih_gain = weights.get<T>("norm_ih_gain", GH);
+        cell.norm_hh_gain = weights.get<T>("norm_hh_gain", GH);
+        cell.norm_c_gain = weights.get<T>("norm_c_gain", H);
+        cell.norm_c_shift = weights.get<T>("norm_c_shift", H);
+    }
+    if (has_start) cell.h_0 = weights.get<T>("h_0", P), cell.c_0 = weights.get<T>("c_0", H);
+    if (!cell.weight_ih || !cell.weight_hh || (cell.projected && !cell.weight_hr) ||
+        (cell.normalized && !(cell.norm_ih_gain && cell.norm_hh_gain && cell.norm_c_gain && cell.norm_c_shift)))
+        throw std::invalid_argument("a cell lacks a weight");
+    return cell;
+}
+
+template <class T> Tape<T> make_tape(const Cell<T>& cell, Arrays& a, const std::vector<Size>& sizes, Size rows, bool taped) {
+    Size tokens = 0, last = rows;
+    for (Size n : sizes) {
+        if (n < 1 || n > last) throw std::invalid_argument("sizes must fall, from at most the number of rows");
+        tokens += last = n;
+    }
+    const Size H = cell.hidden, P = cell.output, GH = cell.gates * H;
+    Tape<T> t{};
+    t.rows = rows, t.tokens = tokens, t.steps = Size(sizes.size()), t.sizes = sizes.data(), t.taped = taped;
+    t.x = a.get<T>("x", tokens * cell.input);
+    t.reset = a.get<std::uint8_t>("reset", tokens);
+    t.recurrent_mask = a.get<T>("recurrent", rows * P);
+    t.zoneout_c = a.get<T>("zoneout_c", tokens * H);
+    t.zoneout_h = a.get<T>("zoneout_h", tokens * P);
+    t.h = a.get<T>("h", (rows + tokens) * P, true);
+    t.c = a.get<T>("c", (rows + tokens) * H, true);
+    if (!t.x || !t.h || !t.c) throw std::invalid_argument("a tape lacks x, h or c");
+    if (!taped) return t;
+    t.gates = a.get<T>("gates", tokens * GH, true);
+    t.squashed = a.get<T>("squashed", tokens * H, true);
+    bool whole = t.gates && t.squashed;
+    if (cell.normalized) {
+        t.ih_hat = a.get<T>("ih_hat", tokens * GH, true), t.ih_inverse = a.get<T>("ih_inverse", tokens, true);
+        t.hh_hat = a.get<T>("hh_hat", tokens * GH, true), t.hh_inverse = a.get<T>("hh_inverse", tokens, true);
+        t.c_hat = a.get<T>("c_hat", tokens * H, true), t.c_inverse = a.get<T>("c_inverse", tokens, true);
+        whole = whole && t.ih_hat && t.ih_inverse && t.hh_hat && t.hh_inverse && t.c_hat && t.c_inverse;
+    }
+    if (cell.gate_clip != 0) whole = (t.gates_inside = a.get<std::uint8_t>("gates_inside", tokens * GH, true)) && whole;
+    if (cell.cell_clip != 0) whole = (t.c_inside = a.get<std::uint8_t>("c_inside", tokens * H, true)) && whole;
+    if (!whole) throw std::invalid_argument("a tape lacks an array");
+    return t;
+}
+
+template <class T>
+void forward(const std::vector<double>& options, nb::dict weights, nb::dict arrays, const std::vector<Size>& sizes, Size rows, bool taped) {
+    Arrays held_weights(weights), held(arrays);
+    const Cell<T> cell = make_cell<T>(options, held_weights);
+    const Tape<T> tape = make_tape(cell, held, sizes, rows, taped);
+    nb::gil_scoped_release released;
+    kernels<T>().forward(cell, tape);
+}
+
+template <class T>
+void backward(const std::vector<double>& options, nb::dict weights, nb::dict arrays, const std::vector<Size>& sizes, Size rows, nb::dict flow, nb::dict gradients) {
+    Arrays held_weights(weights), held(arrays), held_flow(flow), held_gradients(gradients);
+    const Cell<T> cell = make_cell<T>(options, held_weights);
+    const Tape<T> tape = make_tape(cell, held, sizes, rows, true);
+    const Size I = cell.input, H = cell.hidden, P = cell.output, GH = cell.gates * H;
+    Gradients<T> g{};
+    g.dy = held_flow.get<T>("dy", tape.tokens * P);
+    g.dh = held_flow.get<T>("dh", rows * P, true), g.dc = held_flow.get<T>("dc", rows * H, true);
+    g.dx = held_flow.get<T>("dx", tape.tokens * I, true);
+    const auto gradient = [&](const char* name, Size count, const T* weight) {
+        T* found = held_gradients.get<T>(name, count, true);
+        if (weight && !found) throw std::invalid_argument(std::string("no room for the gradient of ") + name);
+        return found;
+    };
+    g.weight_ih = gradient("weight_ih", GH * I, cell.weight_ih);
+    g.weight_hh = gradient("weight_hh", GH * P, cell.weight_hh);
+    g.bias = gradient("bias", GH, cell.bias);
+    g.peephole = gradient("peephole", (cell.gates - 1) * H, cell.peephole);
+    g.weight_hr = gradient("weight_hr", P * H, cell.weight_hr);
+    g.norm_ih_gain = gradient("norm_ih_gain", GH, cell.norm_ih_gain);
+    g.norm_hh_gain = gradient("norm_hh_gain", GH, cell.norm_hh_gain);
+    g.norm_c_gain = gradient("norm_c_gain", H, cell.norm_c_gain);
+    g.norm_c_shift = gradient("norm_c_shift", H, cell.norm_c_shift);
+    g.h_0 = gradient("h_0", P, cell.h_0), g.c_0 = gradient("c_0", H, cell.c_0);
+    if (!g.dy || !g.dh || !g.dc || !g.dx) throw std::invalid_argument("a gradient lacks dy, dh, dc or dx");
+    nb::gil_scoped_release released;
+    kernels<T>().backward(cell, tape, g);
+}
+
+template <class T> class Steps {
+  public:
+    Steps(const std::vector<std::vector<double>>& options, const std::vector<nb::dict>& weights, Size rows) : rows_(rows) {
+        std::vector<Arrays> held;
+        std::vector<Cell<T>> cells;
+        held.reserve(options.size());
+        if (options.size() != weights.size() || options.empty() || rows < 1) throw std::invalid_argument("a stack has cells and rows");
+        for (size_t k = 0; k < options.size(); ++k) {
+            held.emplace_back(weights[k]);
+            cells.push_back(make_cell<T>(options[k], held.back()));
+        }
+        input_ = cells.front().input;
+        for (const auto& cell : cells) h_ += cell.output, c_ += cell.hidden;
+        stepper_ = kernels<T>().make_stepper(cells, rows);
+    }
+    void step(nb::handle x, nb::handle h, nb::handle c) {
+        const View x_(x.ptr(), rows_ * input_ * Size(sizeof(T)), false, "x");
+        const View h_view(h.ptr(), rows_ * h_ * Size(sizeof(T)), true, "h"), c_view(c.ptr(), rows_ * c_ * Size(sizeof(T)), true, "c");
+        const auto run = [&] {
+            stepper_->step(static_cast<const T*>(x_.data()), static_cast<T*>(h_view.data()), static_cast<T*>(c_view.data()));
+        };
+        if (rows_ < 16) return run();  // shorter than letting the interpreter go and taking it back
+        nb::gil_scoped_release released;
+        run();
+    }
+
+  private:
+    Size rows_, input_ = 0, h_ = 0, c_ = 0;
+    std::unique_ptr<Stepper<T>> stepper_;
+};
+
+template <class T> void bind(nb::module_& m, const char* suffix) {
+    const auto name = [suffix](const char* stem) { return std::string(stem) + suffix; };
+    m.def(name("forward").c_str(), &forward<T>);
+    m.def(name("backward").c_str(), &backward<T>);
+    m.def(name("apply").c_str(), [](int kind, nb::handle z, nb::handle a, Size count) {
+        const View in(z.ptr(), count * Size(sizeof(T)), false, "z"), out(a.ptr(), count * Size(sizeof(T)), true, "a");
+        kernels<T>().apply(Activation(kind), static_cast<const T*>(in.data()), static_cast<T*>(out.data()), count);
+    });
+    nb::class_<Steps<T>>(m, name("Steps").c_str())
+        .def(nb::init<const std::vector<std::vector<double>>&, const std::vector<nb::dict>&, Size>())
+        .def("step", &Steps<T>::step);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    try {
+        isa();
+    } catch (const std::invalid_argument& error) {
+        throw nb::import_error(error.what());
+    }
+    bind<float>(m, "_float32");
+    bind<double>(m, "_float64");
+    m.def("isa", [] { return isa().name; });
+    m.def("isas", [] {
+        std::vector<std::string> names;
+        for (const Isa& one : all_isas())
+            if (one.runs_here) names.push_back(one.name);
+        return names;
+    });
+    m.def("set_num_threads", &set_threads);
+    m.def("get_num_threads", &get_threads);
+}

@@ -1,0 +1,174 @@
+// The part of a step between the matrix products, on one register of hidden units at a time.
+#pragma once
+
+#include "cell.hpp"
+#include "gemm.hpp"
+
+namespace lstmkit {
+namespace LSTMKIT_NAMESPACE {
+
+template <class T> INLINE Vec<T> activate(Activation kind, Vec<T> z) {
+    switch (kind) {
+        case Activation::sigmoid: return sigmoid<T>(z);
+        case Activation::tanh: return tanh_<T>(z);
+        case Activation::relu: return z > 0 ? z : Vec<T>{};
+        case Activation::hard_sigmoid: {
+            Vec<T> line = z * T(0.2) + T(0.5);
+            line = line > 0 ? line : Vec<T>{};
+            return line < 1 ? line : all(T(1));
+        }
+        case Activation::softsign: return z / (T(1) + abs_<T>(z));
+        default: return z;
+    }
+}
+
+// The derivative, from the function's own value a.
+template <class T> INLINE Vec<T> slope(Activation kind, Vec<T> a) {
+    switch (kind) {
+        case Activation::sigmoid: return a - a * a;
+        case Activation::tanh: return T(1) - a * a;
+        case Activation::relu: return a > 0 ? all(T(1)) : Vec<T>{};
+        case Activation::hard_sigmoid: return (a > 0) & (a < 1) ? all(T(0.2)) : Vec<T>{};
+        case Activation::softsign: {
+            Vec<T> rest = T(1) - abs_<T>(a);
+            return rest * rest;
+        }
+        default: return all(T(1));
+    }
+}
+
+// z clipped to ±limit; `inside` (a byte a unit, if not null) says where it was not.
+template <class T> INLINE Vec<T> clip(Vec<T> z, T limit, std::uint8_t* inside, int lanes) {
+    if (inside)
+        for (int k = 0; k < lanes; ++k) inside[k] = z[k] <= limit && z[k] >= -limit;
+    z = z > limit ? all(limit) : z;
+    return z < -limit ? all(-limit) : z;
+}
+
+template <class T> INLINE Vec<T> masked(Vec<T> v, const std::uint8_t* inside, int lanes) {
+    for (int k = 0; k < lanes; ++k)
+        if (!inside[k]) v[k] = 0;
+    return v;
+}
+
+// Pointers to one row of one step; null where the cell or the call has no such thing.
+template <class T> struct Row {
+    T* z;                  // (G·H) in: before the activations; out: after
+    const T* h_old;        // (P)
+    const T* c_old;        // (H)
+    T* h;                  // (P)   out, if the cell has no projection
+    T* m;                  // (H)   out, o ∘ squashed, where it is not h itself
+    T* c;                  // (H)   out
+    T* squashed;           // (H)   out
+    const T* zoneout_c;    // (H)
+    const T* zoneout_h;    // (P)
+    std::uint8_t* gates_inside;
+    std::uint8_t* c_inside;
+};
+
+// i, f, o = σ(z), g = tanh(z_g), c = f ∘ c' + i ∘ g, h = o ∘ tanh(c): units [at, at + lanes).
+template <class T> INLINE void plain_forward(Size H, const Row<T>& row, Size at, int lanes) {
+    T* z = row.z + at;
+    const Vec<T> i = sigmoid<T>(load(z, lanes));
+    const Vec<T> f = sigmoid<T>(load(z + H, lanes));
+    const Vec<T> g = tanh_<T>(load(z + 2 * H, lanes));
+    const Vec<T> o = sigmoid<T>(load(z + 3 * H, lanes));
+    const Vec<T> c = f * load(row.c_old + at, lanes) + i * g;
+    const Vec<T> s = tanh_<T>(c);
+    store(row.c + at, c, lanes);
+    store(row.h + at, o * s, lanes);
+    if (row.squashed) {
+        store(z, i, lanes);
+        store(z + H, f, lanes);
+        store(z + 2 * H, g, lanes);
+        store(z + 3 * H, o, lanes);
+        store(row.squashed + at, s, lanes);
+    }
+}
+
+// Everything up to c and o, with all that can be switched on.
+template <class T> INLINE void forward_to_c(const Cell<T>& cell, const Row<T>& row, Size at, int lanes) {
+    const Size H = cell.hidden, last = cell.gates - 1;
+    T* z = row.z + at;
+    const Vec<T> c_old = load(row.c_old + at, lanes);
+    Vec<T> z_i = load(z, lanes), z_g = load(z + (last - 1) * H, lanes), z_o = load(z + last * H, lanes);
+    Vec<T> z_f = cell.coupled ? Vec<T>{} : load(z + H, lanes);
+    std::uint8_t* inside = row.gates_inside ? row.gates_inside + at : nullptr;
+    const auto bounded = [&](Vec<T> v, Size gate) {
+        return cell.gate_clip == 0 ? v : clip<T>(v, cell.gate_clip, inside ? inside + gate * H : nullptr, lanes);
+    };
+    if (cell.peephole) {
+        z_i += c_old * load(cell.peephole + at, lanes);
+        if (!cell.coupled) z_f += c_old * load(cell.peephole + H + at, lanes);
+    }
+    const Vec<T> i = activate<T>(cell.gate, bounded(z_i, 0));
+    const Vec<T> f = cell.coupled ? T(1) - i : activate<T>(cell.gate, bounded(z_f, 1));
+    const Vec<T> g = activate<T>(cell.candidate, bounded(z_g, last - 1));
+    Vec<T> c = f * c_old + i * g;
+    if (cell.cell_clip != 0) c = clip<T>(c, cell.cell_clip, row.c_inside ? row.c_inside + at : nullptr, lanes);
+    if (cell.zoneout_c != 0) {
+        const Vec<T> kept = row.zoneout_c ? load(row.zoneout_c + at, lanes) : all(cell.zoneout_c);
+        c = kept * c_old + (T(1) - kept) * c;
+    }
+    if (cell.peephole) z_o += c * load(cell.peephole + (last - 1) * H + at, lanes);
+    const Vec<T> o = activate<T>(cell.gate, bounded(z_o, last));
+    store(row.c + at, c, lanes);
+    store(z, i, lanes);
+    if (!cell.coupled) store(z + H, f, lanes);
+    store(z + (last - 1) * H, g, lanes);
+    store(z + last * H, o, lanes);
+}
+
+// From c and o to the output before its projection and zoneout; `seen` is c or its normalized form.
+template <class T>
+INLINE void forward_from_c(const Cell<T>& cell, const Row<T>& row, Vec<T> seen, Size at, int lanes) {
+    const Vec<T> o = load(row.z + (cell.gates - 1) * cell.hidden + at, lanes);
+    const Vec<T> s = activate<T>(cell.squash, seen);
+    if (row.squashed) store(row.squashed + at, s, lanes);
+    store(row.m + at, o * s, lanes);
+}
+
+// Mean and 1/σ of a row, summed in order in WIDTH chains.
+template <class T> INLINE T sum(Vec<T> v) {
+    T total = 0;
+    for (int k = 0; k < WIDTH<T>; ++k) total += v[k];
+    return total;
+}
+constexpr double LAYER_NORM_EPSILON = 1e-5;
+template <class T> T normalize(const T* a, Size n, T* hat) {
+    Vec<T> total{};
+    Size k = 0;
+    for (; k < n; k += WIDTH<T>) total += load(a + k, int(std::min<Size>(WIDTH<T>, n - k)));
+    const T mean = sum<T>(total) / T(n);
+    Vec<T> squares{};
+    for (k = 0; k < n; k += WIDTH<T>) {
+        const int lanes = int(std::min<Size>(WIDTH<T>, n - k));
+        const Vec<T> d = load(a + k, lanes) - mean;
+        store(hat + k, d, lanes);
+        const Vec<T> there = load(hat + k, lanes);  // zeros where there is nothing
+        squares += there * there;
+    }
+    const T inverse = T(1) / T(__builtin_sqrt(double(sum<T>(squares) / T(n)) + LAYER_NORM_EPSILON));
+    for (k = 0; k < n; ++k) hat[k] *= inverse;
+    return inverse;
+}
+
+// da = (dâ − mean(dâ) − â mean(dâ ∘ â)) / σ, where dâ = da_out ∘ gain.
+template <class T> void normalize_backward(const T* dout, const T* gain, const T* hat, T inverse, Size n, T* da) {
+    Vec<T> total{}, along{};
+    for (Size k = 0; k < n; k += WIDTH<T>) {
+        const int lanes = int(std::min<Size>(WIDTH<T>, n - k));
+        const Vec<T> d = load(dout + k, lanes) * load(gain + k, lanes);
+        total += d;
+        along += d * load(hat + k, lanes);
+    }
+    const T mean = sum<T>(total) / T(n), slope = sum<T>(along) / T(n);
+    for (Size k = 0; k < n; k += WIDTH<T>) {
+        const int lanes = int(std::min<Size>(WIDTH<T>, n - k));
+        const Vec<T> d = load(dout + k, lanes) * load(gain + k, lanes);
+        store(da + k, inverse * (d - mean - load(hat + k, lanes) * slope), lanes);
+    }
+}
+
+}  // namespace LSTMKIT_NAMESPACE
+}  // namespace lstmkit

@@ -1,0 +1,127 @@
+"""The fast twin: the same contract as `lstmkit.engine.numpy_twin`, computed by ``native/``.
+
+This file prepares arrays and calls; the arithmetic is in ``native/kernel.cpp`` and
+``native/pointwise.hpp``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmkit import _native
+from lstmkit.cell import Cell
+from lstmkit.engine.base import NO_MASKS, Masks, State, Weights, last_rows
+from lstmkit.shapes import Array
+
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "identity")
+FORWARD = {"float32": _native.forward_float32, "float64": _native.forward_float64}
+BACKWARD = {"float32": _native.backward_float32, "float64": _native.backward_float64}
+STEPS: dict[str, Any] = {"float32": _native.Steps_float32, "float64": _native.Steps_float64}
+
+
+class NativeTape(NamedTuple):
+    """What the forward pass leaves for the backward pass; the arrays by the names of cell.hpp."""
+
+    arrays: dict[str, Array | None]
+    gates: Array
+    h: Array
+    c: Array
+    masks: Masks
+    sizes: list[int]
+    rows: int
+
+
+@lru_cache(maxsize=256)
+def describe(cell: Cell) -> list[float]:
+    """Write a cell as the numbers that ``make_cell`` in native/module.cpp reads."""
+    kinds = [ACTIVATIONS.index(name) for name in cell.activations]
+    return [
+        cell.input_size,
+        cell.hidden_size,
+        cell.output_size,
+        len(cell.gates),
+        bool(cell.proj_size),
+        cell.layer_norm,
+        cell.cell_clip or 0.0,
+        cell.gate_clip or 0.0,
+        *cell.zoneout,
+        100 * kinds[0] + 10 * kinds[1] + kinds[2],
+        cell.learn_initial_state,
+        cell.bfloat16,
+    ]
+
+
+def dense(weights: Weights) -> Weights:
+    """Return the weights as C-contiguous arrays; those of a layer are so already."""
+    return {name: np.ascontiguousarray(array) for name, array in weights.items()}
+
+
+def forward(
+    cell: Cell,
+    weights: Weights,
+    x: Array,
+    state: State,
+    sizes: list[int],
+    reset: Array | None = None,
+    masks: Masks = NO_MASKS,
+    keep_tape: bool = True,
+) -> tuple[Array, State, NativeTape | None]:
+    """Run one cell over packed sequences; see `lstmkit.engine.numpy_twin.forward`."""
+    rows, tokens, dtype = len(state[0]), len(x), x.dtype
+    hidden, stacked = cell.hidden_size, len(cell.gates) * cell.hidden_size
+    h = np.empty((rows + tokens, cell.output_size), dtype)
+    c = np.empty((rows + tokens, hidden), dtype)
+    h[:rows], c[:rows] = state
+    arrays: dict[str, Array | None] = {
+        "x": np.ascontiguousarray(x),
+        "h": h,
+        "c": c,
+        "reset": None if reset is None else np.ascontiguousarray(reset),
+        "recurrent": masks.recurrent,
+        "zoneout_c": masks.zoneout_c,
+        "zoneout_h": masks.zoneout_h,
+    }
+    tape = None
+    if keep_tape:
+        gates = np.empty((tokens, stacked), dtype)
+        arrays |= {"gates": gates, "squashed": np.empty((tokens, hidden), dtype)}
+        if cell.layer_norm:
+            arrays |= {name: np.empty((tokens, stacked), dtype) for name in ("ih_hat", "hh_hat")}
+            arrays["c_hat"] = np.empty((tokens, hidden), dtype)
+            for name in ("ih_inverse", "hh_inverse", "c_inverse"):
+                arrays[name] = np.empty(tokens, dtype)
+        if cell.gate_clip:
+            arrays["gates_inside"] = np.empty((tokens, stacked), np.uint8)
+        if cell.cell_clip:
+            arrays["c_inside"] = np.empty((tokens, hidden), np.uint8)
+        tape = NativeTape(arrays, gates, h, c, masks, sizes, rows)
+    FORWARD[dtype.name](describe(cell), dense(weights), arrays, sizes, rows, keep_tape)
+    last = last_rows(rows, sizes)
+    return h[rows:], (h[last], c[last]), tape
+
+
+def backward(
+    cell: Cell, weights: Weights, tape: NativeTape, dy: Array, dstate: State
+) -> tuple[Array, State, Weights]:
+    """Run the exact gradient; see `lstmkit.engine.numpy_twin.backward`."""
+    dh, dc = dstate[0].copy(), dstate[1].copy()
+    dx = np.empty((len(dy), cell.input_size), dy.dtype)
+    flow: dict[str, Any] = {"dy": np.ascontiguousarray(dy), "dh": dh, "dc": dc, "dx": dx}
+    grads = {name: np.empty(shape, dy.dtype) for name, shape in cell.shapes().items()}
+    BACKWARD[dy.dtype.name](
+        describe(cell), dense(weights), tape.arrays, tape.sizes, tape.rows, flow, grads
+    )
+    return dx, (dh, dc), grads
+
+
+class Stepper:
+    """Cells one above the other, fed one step at a time; the weights are packed once, here."""
+
+    def __init__(self, cells: list[Cell], weights: list[Weights], rows: int) -> None:
+        dtype = weights[0]["weight_ih"].dtype.name
+        options = [describe(cell) for cell in cells]
+        self.step = STEPS[dtype](options, [dense(w) for w in weights], rows).step
+        """``step(x (N, I), h (L, N, P), c (L, N, H))`` puts the new state in place of the old."""

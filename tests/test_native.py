@@ -1,0 +1,294 @@
+"""The native twin: as exact as the readable one, the same bits however it is run, and safe."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import lstmkit as lk
+from lstmkit import LSTM, engine
+from lstmkit.shapes import InputError
+
+if engine.native is None:  # the package was installed without it, and says so
+    pytest.skip("the native engine is not installed", allow_module_level=True)
+
+from lstmkit import _native
+
+VARIANTS = {
+    "plain": {},
+    "stacked both ways": {"num_layers": 2, "bidirectional": True},
+    "peepholes and clips": {"peepholes": True, "cell_clip": 0.7, "gate_clip": 1.5},
+    "coupled peepholes": {"coupled_gates": True, "peepholes": True},
+    "projection": {"proj_size": 5, "num_layers": 2},
+    "layer norm": {"layer_norm": True},
+    "layer norm, coupled, projected": {
+        "layer_norm": True, "coupled_gates": True, "proj_size": 3, "zoneout": 0.2,
+    },
+    "masks": {"zoneout": (0.3, 0.2), "recurrent_dropout": 0.3, "dropout": 0.2, "num_layers": 2},
+    "learned start": {"learn_initial_state": True},
+    "relu and hard sigmoid": {"activations": ("hard_sigmoid", "relu", "softsign")},
+}  # fmt: skip
+
+
+@pytest.fixture
+def threads():
+    before = _native.get_num_threads()
+    yield lk.set_num_threads
+    _native.set_num_threads(before)
+
+
+def problem(options, dtype, sizes=(7, 37), batch=9, steps=23, seed=0):
+    """A layer whose sizes fill no register evenly, and a ragged batch with resets."""
+    rng = np.random.default_rng(seed)
+    lstm = LSTM(*sizes, dtype=dtype, seed=rng, **options)
+    for array in lstm.parameters.values():
+        array += (0.2 * rng.standard_normal(array.shape)).astype(dtype)
+    x = rng.standard_normal((batch, steps, sizes[0])).astype(dtype)
+    dy = rng.standard_normal((batch, steps, lstm.output_size)).astype(dtype)
+    lengths = rng.integers(0, steps + 1, batch)
+    reset = rng.random((batch, steps)) < 0.1
+    return lstm, x, lengths, reset, dy
+
+
+def run(lstm, x, lengths, reset, dy):
+    """Everything that comes out of forward, backward and inference."""
+    y, state, tape = lstm.forward(x, None, lengths, reset, np.random.default_rng(5))
+    dx, dstate, grads = lstm.backward(tape, dy)
+    alone, end = lstm(x, None, lengths, reset)
+    found = {"y": y, "h": state[0], "c": state[1], "dx": dx, "dh": dstate[0], "dc": dstate[1]}
+    return found | grads | {"alone": alone, "end h": end[0], "end c": end[1]}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    ("dtype", "limit"),
+    # float64: rounding over some hundred terms and 23 steps. float32: the same, and 2e-7 of σ.
+    [("float64", 1e-10), ("float32", 3e-4)],
+)
+def test_the_twins_agree(name, dtype, limit, monkeypatch):
+    case = problem(VARIANTS[name], dtype)
+    fast = run(*case)
+    monkeypatch.setattr(engine, "native", None)
+    readable = run(*case)
+    errors = {
+        key: np.linalg.norm(fast[key] - array) / max(np.linalg.norm(array), 1e-30)
+        for key, array in readable.items()
+    }
+    assert max(errors.values()) <= limit, errors
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_bits_do_not_depend_on_the_number_of_threads(name, threads):
+    cases = [
+        problem(VARIANTS[name], "float32"),
+        problem(VARIANTS[name], "float32", sizes=(64, 128), batch=1, steps=40),
+        problem(VARIANTS[name], "float32", sizes=(40, 96), batch=24, steps=9),
+    ]
+    for case in cases:
+        threads(1)
+        alone = run(*case)
+        for count in (2, 3, 4):
+            threads(count)
+            for key, array in run(*case).items():
+                np.testing.assert_array_equal(array, alone[key], err_msg=f"{key}, {count} threads")
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "stacked both ways"])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_steps_chunks_and_sequences_are_the_same_bits(name, batch):
+    lstm, x, *_ = problem(VARIANTS[name], "float32", batch=batch)
+    y, (h, c) = lstm(x)
+    np.testing.assert_array_equal(lstm.forward(x)[0], y)
+    state, parts = None, []
+    for part in np.split(x, [3, 4, 17], axis=1):
+        out, state = lstm(part, state)
+        parts.append(out)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), y)
+    stream = lstm.stream(batch)
+    steps = np.stack([stream.step(x[:, t]) for t in range(x.shape[1])], axis=1)
+    np.testing.assert_array_equal(steps, y)
+    np.testing.assert_array_equal(stream.state[0], h)
+    np.testing.assert_array_equal(stream.state[1], c)
+
+
+def test_rows_do_not_depend_on_their_neighbours():
+    """A sequence has the same bits alone and in any batch."""
+    lstm, x, *_ = problem({}, "float32", batch=11)
+    y, _ = lstm(x)
+    for rows in ([3], [2, 7], [0, 1, 2, 3, 4]):
+        np.testing.assert_array_equal(lstm(x[rows])[0], y[rows])
+
+
+def apply(kind, z):
+    a = np.empty_like(z)
+    getattr(_native, f"apply_{z.dtype.name}")(kind, z, a, z.size)
+    return a
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-6), ("float64", 2e-15)])
+def test_sigmoid_and_tanh_over_the_whole_range(dtype, limit):
+    span = 87 if dtype == "float32" else 700
+    small = np.logspace(-30, 0, 20_001)
+    z = np.concatenate([np.linspace(-span, span, 200_001), small, -small]).astype(dtype)
+    exact = z.astype(np.longdouble)
+    for kind, value in ((0, 1 / (1 + np.exp(-exact))), (1, np.tanh(exact))):
+        found = apply(kind, z).astype(np.longdouble)
+        error = np.abs(found - value) / np.where(value == 0, 1, np.abs(value))
+        assert error.max() <= limit, (kind, z[error.argmax()], error.max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sigmoid_and_tanh_far_out(dtype):
+    z = np.array([1000, -1000, np.inf, -np.inf, 0, np.nan, 89, -104], dtype)
+    np.testing.assert_array_equal(apply(0, z)[:6], [1, 0, 1, 0, 0.5, np.nan])
+    np.testing.assert_array_equal(apply(1, z)[:6], [1, -1, 1, -1, 0, np.nan])
+
+
+def test_a_nan_in_the_input_is_not_swallowed():
+    lstm, x, *_ = problem({}, "float32", batch=2)
+    x[0, 3, 2] = np.nan
+    y, _ = lstm(x)
+    assert np.isnan(y[0, 3:]).all()
+    assert np.isfinite(y[1]).all()
+    assert np.isfinite(y[0, :3]).all()
+
+
+def test_two_threads_may_run_one_model(threads):
+    threads(2)
+    case = problem({"num_layers": 2}, "float32", sizes=(64, 128), batch=16)
+    alone, failures = run(*case), []
+
+    def work():
+        for _ in range(20):
+            found = run(*case)
+            failures.extend(k for k in alone if not np.array_equal(found[k], alone[k]))
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_computes(threads):
+    threads(2)
+    case = problem({}, "float32", sizes=(64, 128), batch=16)
+    alone = run(*case)
+    code = (
+        "import os, sys, numpy as np, lstmkit as lk\n"
+        "lk.set_num_threads(2)\n"
+        "lstm = lk.LSTM(64, 128, seed=0); x = np.ones((16, 30, 64), np.float32)\n"
+        "y, _ = lstm(x)\n"
+        "child = os.fork()\n"
+        "again, _ = lstm(x)\n"
+        "same = bool((again == y).all())\n"
+        "if not child: os._exit(0 if same else 3)\n"
+        "status = os.waitpid(child, 0)[1]\n"
+        "sys.exit(0 if same and status == 0 else 4)\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+    np.testing.assert_array_equal(run(*case)["y"], alone["y"])
+
+
+def ask(code="import lstmkit as lk; print(lk.backend())", **variables):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LSTMKIT_")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_environment_chooses():
+    assert ask(LSTMKIT_BACKEND="numpy").stdout == "numpy\n"
+    assert ask(LSTMKIT_NUM_THREADS="3").stdout.endswith("3 threads)\n")
+    assert ask(OMP_NUM_THREADS="1").stdout.endswith("1 thread)\n")
+    for isa in _native.isas():
+        assert ask(LSTMKIT_ISA=isa).stdout.startswith(f"native ({isa}, ")
+    refused = ask(LSTMKIT_ISA="avx1024")
+    assert refused.returncode != 0
+    assert "LSTMKIT_ISA is 'avx1024'; this machine and build have" in refused.stderr
+    refused = ask(LSTMKIT_BACKEND="gpu")
+    assert "LSTMKIT_BACKEND is 'gpu'; expected one of" in refused.stderr
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+def test_each_instruction_set_agrees(isa):
+    code = (
+        "import numpy as np, lstmkit as lk\n"
+        "from lstmkit import engine\n"
+        "lstm = lk.LSTM(7, 37, 2, bidirectional=True, peepholes=True, layer_norm=True,"
+        " dtype='float64', seed=0)\n"
+        "x = np.random.default_rng(0).standard_normal((9, 23, 7))\n"
+        "def run():\n"
+        "    y, _, tape = lstm.forward(x, lengths=range(5, 23, 2))\n"
+        "    dx, _, grads = lstm.backward(tape, np.ones_like(y))\n"
+        "    return [y, dx, *grads.values()]\n"
+        "fast = run()\n"
+        "engine.native = None\n"
+        "pairs = zip(fast, run(), strict=True)\n"
+        "print(max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs) < 1e-10)\n"
+    )
+    assert ask(code, LSTMKIT_ISA=isa).stdout == "True\n"
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2", True, 1025])
+def test_set_num_threads_refuses(count):
+    with pytest.raises(InputError, match="set_num_threads: count is "):
+        lk.set_num_threads(count)
+
+
+def test_the_binding_refuses_what_does_not_fit():
+    """No mistake above the binding can make a kernel read or write where it must not."""
+    from lstmkit.engine import native_twin
+
+    lstm = LSTM(3, 4, seed=0)
+    cell, weights = lstm.cells[0], lstm.stack.weights(lstm.parameters, 0)
+    x, state = np.zeros((4, 3), np.float32), (np.zeros((2, 4), np.float32),) * 2
+    native_twin.forward(cell, weights, x, state, [2, 2])
+    for sizes in ([2, 3], [3, 1], [2, 0, 2], [-1]):
+        with pytest.raises(ValueError, match=r"sizes|bytes"):
+            native_twin.forward(cell, weights, x, state, sizes)
+    with pytest.raises(ValueError, match="x has 48 bytes; expected 72"):
+        native_twin.forward(cell, weights, x, state, [2, 2, 2])
+    short = weights | {"weight_hh": weights["weight_hh"][:-1]}
+    with pytest.raises(ValueError, match="weight_hh has 240 bytes; expected 256"):
+        native_twin.forward(cell, short, x, state, [2, 2])
+    with pytest.raises(ValueError, match="lacks a weight"):
+        native_twin.forward(cell, {"weight_ih": weights["weight_ih"]}, x, state, [2, 2])
+    stream = lstm.stream()
+    for wrong in (np.zeros((1, 2), np.float32), np.zeros((1, 3))):
+        with pytest.raises(ValueError, match=r"x has .* bytes; expected 12"):
+            stream._step(wrong, *stream.state)
+
+
+def test_a_stream_keeps_the_weights_it_was_made_with():
+    lstm, x, *_ = problem({}, "float32", batch=1)
+    stream, y = lstm.stream(), lstm(x)[0]
+    for array in lstm.parameters.values():
+        array += 1
+    np.testing.assert_array_equal(stream.step(x[:, 0]), y[:, 0])
+    assert (lstm.stream().step(x[:, 0]) != y[:, 0]).any()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_bfloat16_weights_are_rounded_weights(name, monkeypatch):
+    """Packed in half the room, the numbers are the same bits as those of rounded weights."""
+    lstm, x, lengths, reset, _ = problem(VARIANTS[name], "float32")
+    half = lstm.quantize("bfloat16")
+    rounded = LSTM.from_parameters(lstm.config, half.parameters)
+    y, (h, _) = half(x, None, lengths, reset)
+    expected, (h_expected, _) = rounded(x, None, lengths, reset)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(h, h_expected)
+    if not lstm.bidirectional:
+        stream = half.stream(len(x))
+        steps = np.stack([stream.step(x[:, t]) for t in range(x.shape[1])], axis=1)
+        np.testing.assert_array_equal(steps, rounded(x)[0])
