@@ -1,187 +1,211 @@
-"""lstmkit beside PyTorch, in one run: `python benchmarks/compare.py` (needs torch==2.13.0).
+"""lstmkit beside PyTorch, ONNX Runtime, OpenVINO and JAX: `python benchmarks/compare.py`.
 
-Each row first checks that the two agree on the same weights and numbers, then times them in turn,
-A B A B …, and reports the median of each and the median of the ratios of neighbours, so that a
-machine whose speed drifts does not favour one of them. Two threads each, float32.
+    pip install torch==2.13.0 onnx onnxruntime openvino jax     (what is missing is left out)
+
+For every row of the grid, on the same weights and numbers:
+
+1. Everybody's output is compared with that of lstmkit's NumPy twin in float64. Nothing is timed
+   where one is wrong.
+2. Each peer enters with several documented configurations and goes on with its fastest.
+3. lstmkit and each peer are timed as neighbours, A B B A A B …; the ratio of a row is the median of
+   the ratios of such pairs, so that a machine whose speed drifts favours nobody.
+4. The ceiling of the machine for this row is measured in the same minute.
+
+Two threads each, on two processors, float32.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 THREADS = "2"
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, THREADS)
+if hasattr(os, "sched_setaffinity"):  # JAX takes its threads from here
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(THREADS)])
 
-import numpy as np  # noqa: E402  (the thread counts must be set first)
-import torch  # noqa: E402
+import argparse  # noqa: E402  (the thread counts must be set first)
+import importlib  # noqa: E402
+import json  # noqa: E402
+import platform  # noqa: E402
+import sys  # noqa: E402
+from dataclasses import asdict  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import ModuleType  # noqa: E402
+from typing import Any  # noqa: E402
+
+import ceilings  # noqa: E402
+import numpy as np  # noqa: E402
+import peers_lstmkit  # noqa: E402
+import render  # noqa: E402
+from grid import GRID, Disagreement, LeftOut, Problem, Row  # noqa: E402
+from timing import Elsewhere, fastest, pairs  # noqa: E402
 
 import lstmkit as lk  # noqa: E402
 
-
-class Row(NamedTuple):
-    name: str
-    ours: Callable[[], object]
-    theirs: Callable[[], object]
-    repeats: int  # calls in one timing
-    bound: float | None  # what theirs ÷ ours must reach
-
-
-def twins(input_size: int, hidden_size: int, layers: int = 1) -> tuple[lk.LSTM, torch.nn.LSTM]:
-    """The same weights in both libraries."""
-    ours = lk.LSTM(input_size, hidden_size, layers, seed=0)
-    theirs = torch.nn.LSTM(input_size, hidden_size, layers, batch_first=True)
-    with torch.no_grad():
-        for name, tensor in theirs.named_parameters():
-            if "bias_hh" in name:
-                tensor.zero_()
-            else:
-                tensor.copy_(torch.from_numpy(ours.parameters[name.replace("bias_ih", "bias")]))
-    return ours, theirs
+PEERS = {
+    "pytorch": "PyTorch",
+    "compile": "torch.compile",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "jax": "JAX",
+}
 
 
-def agree(what: str, ours: np.ndarray, theirs: torch.Tensor) -> None:
-    """Float32 sums of some hundred terms in another order: 1e-4 of the largest number."""
-    expected = theirs.detach().numpy()
-    error = np.abs(ours - expected).max() / max(np.abs(expected).max(), 1e-30)
-    if not error < 1e-4:
-        sys.exit(f"compare: {what} differs by {error:.1e} of its largest value; nothing was timed")
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-def forward_row(batch: int, steps: int, input_size: int, hidden_size: int, bound=None) -> Row:
-    ours, theirs = twins(input_size, hidden_size)
-    x = np.random.default_rng(1).standard_normal((batch, steps, input_size)).astype(np.float32)
-    x_torch = torch.from_numpy(x)
-    name = f"forward B={batch} T={steps} I={input_size} H={hidden_size}"
-
-    def run_theirs():
-        with torch.inference_mode():
-            return theirs(x_torch)
-
-    agree(name, ours(x)[0], run_theirs()[0])
-    return Row(name, lambda: ours(x), run_theirs, 1, bound)
-
-
-def train_row(batch: int, steps: int, input_size: int, hidden_size: int, bound=None) -> Row:
-    ours, theirs = twins(input_size, hidden_size)
-    rng = np.random.default_rng(1)
-    x = rng.standard_normal((batch, steps, input_size)).astype(np.float32)
-    dy = rng.standard_normal((batch, steps, hidden_size)).astype(np.float32)
-    x_torch, dy_torch = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dy)
-    name = f"forward + backward B={batch} T={steps} I={input_size} H={hidden_size}"
-
-    def run_ours():
-        _, _, tape = ours.forward(x)
-        return ours.backward(tape, dy)
-
-    def run_theirs():
-        theirs.zero_grad(set_to_none=True)
-        x_torch.grad = None
-        theirs(x_torch)[0].backward(dy_torch)
-
-    dx, _, grads = run_ours()
-    run_theirs()
-    agree(f"{name}, dx", dx, x_torch.grad)
-    for key, gradient in grads.items():
-        theirs_gradient = getattr(theirs, key.replace("bias", "bias_ih")).grad
-        agree(f"{name}, {key}", gradient, theirs_gradient)
-    return Row(name, run_ours, run_theirs, 1, bound)
+def find_peers(wanted: list[str]) -> tuple[dict[str, ModuleType], dict[str, str]]:
+    """Import the peers that are installed; name the others."""
+    found, missing = {}, {}
+    for name in wanted:
+        try:
+            module = importlib.import_module(f"peers_{name}")
+        except ImportError as error:
+            missing[PEERS[name]] = f"{error.name or name} is not installed"
+            say(f"without {PEERS[name]}: {missing[PEERS[name]]}")
+        else:
+            found[module.NAME] = module
+    return found, missing
 
 
-def step_row(input_size: int, hidden_size: int, bound=None) -> Row:
-    ours, theirs = twins(input_size, hidden_size)
-    x = np.random.default_rng(1).standard_normal((1, input_size)).astype(np.float32)
-    x_torch = torch.from_numpy(x)[None]
-    stream = ours.stream()
-    state = [None]
-
-    def run_theirs():
-        with torch.inference_mode():
-            y, state[0] = theirs(x_torch, state[0])
-        return y
-
-    name = f"one step B=1 I={input_size} H={hidden_size}"
-    for _ in range(3):
-        agree(name, stream.step(x), run_theirs()[0])
-    return Row(name, lambda: stream.step(x), run_theirs, 300, bound)
+def median(samples: Any) -> float:
+    return float(np.median(samples))
 
 
-def measure(row: Row, pairs: int) -> dict[str, object]:
-    """Time the two in turn; seconds a call."""
+def quartiles(samples: Any) -> list[float]:
+    return [float(f"{q:.4g}") for q in np.quantile(samples, (0.25, 0.75))]
 
-    def timed(call: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        for _ in range(row.repeats):
-            call()
-        return (time.perf_counter() - start) / row.repeats
 
-    timed(row.ours), timed(row.theirs)  # warm up
-    both = np.array([(timed(row.ours), timed(row.theirs)) for _ in range(pairs)])
-    ratios = both[:, 1] / both[:, 0]
+def measure(row: Row, peers: dict[str, ModuleType], options: argparse.Namespace) -> dict[str, Any]:
+    """Check, then time, one row."""
+    problem, left_out, entered = Problem(row.work), {}, {}
+    native = peers_lstmkit.native(problem)
+    errors = {"lstmkit": problem.check("lstmkit", native.outputs())}
+    numpy = peers_lstmkit.numpy(problem)
+    errors["numpy"] = problem.check("lstmkit with NumPy", numpy.outputs())
+    for name, module in peers.items():
+        try:
+            contenders = module.contenders(problem)
+        except LeftOut as reason:
+            left_out[name] = str(reason)
+            continue
+        checked = [problem.check(f"{name} ({c.configuration})", c.outputs()) for c in contenders]
+        errors[name] = max(checked)
+        entered[name] = contenders
+
+    elsewhere = Elsewhere()
+    limit = ceilings.ceiling(row.work, problem.tokens)
+    ours = fastest([native])
+    found, all_ours = {}, []
+    for name, contenders in entered.items():
+        theirs = fastest(contenders)
+        samples = pairs(ours, theirs, options.pairs)
+        ratios = [b / a for a, b in samples]
+        all_ours += [a for a, _ in samples]
+        found[name] = {
+            "configuration": theirs[0].configuration,
+            "seconds": median([b for _, b in samples]),
+            "ratio": median(ratios),
+            "ratio_quartiles": quartiles(ratios),
+            "error": errors[name],
+            "samples": [[float(f"{s:.5g}") for s in pair] for pair in samples],
+        }
+    samples = pairs(ours, fastest([numpy]), max(3, options.pairs // 3))
+    all_ours += [a for a, _ in samples]
+    numpy_seconds = [b for _, b in samples]
     return {
-        "row": row.name,
-        "ours": float(np.median(both[:, 0])),
-        "theirs": float(np.median(both[:, 1])),
-        "ratio": float(np.median(ratios)),
-        "ratio_quartiles": [float(q) for q in np.quantile(ratios, (0.25, 0.75))],
+        "name": row.name,
+        "work": asdict(row.work),
         "bound": row.bound,
+        "ours": {
+            "configuration": native.configuration,
+            "seconds": median(all_ours),
+            "quartiles": quartiles(all_ours),
+            "error": errors["lstmkit"],
+        },
+        "numpy": {
+            "seconds": median(numpy_seconds),
+            "error": errors["numpy"],
+            "samples": [[float(f"{s:.5g}") for s in pair] for pair in samples],
+        },
+        "peers": found,
+        "best": min(found, key=lambda name: found[name]["ratio"]) if found else None,
+        "left_out": left_out,
+        "ceiling": limit,
+        "elsewhere": elsewhere.share(),
     }
 
 
-def show(seconds: float) -> str:
-    return f"{1e3 * seconds:.2f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.1f} µs"
+def processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=15, help="timings of each, in turn")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rows", action="append", help="only rows whose name holds this; repeatable"
+    )
+    parser.add_argument("--peers", help=f"of {','.join(PEERS)} (all)")
+    parser.add_argument("--pairs", type=int, default=15, help="timings of each pair (15)")
+    parser.add_argument("--quick", action="store_true", help="3 pairs, 20 s for torch.compile")
+    parser.add_argument("--compile-seconds", type=float, help="a torch.compile may take (120)")
+    parser.add_argument("--json", type=Path, help="also write all samples to this file")
     options = parser.parse_args()
-    torch.set_num_threads(int(THREADS))
-    rows = [
-        forward_row(32, 100, 256, 256),
-        train_row(32, 100, 256, 256, bound=1 / 3),
-        forward_row(64, 100, 1, 64),
-        train_row(64, 100, 1, 64),
-        step_row(64, 64, bound=1.0),
-        step_row(256, 256),
-    ]
-    machine = {
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-        "lstmkit": lk.__version__,
+    if options.quick:
+        options.pairs = 3
+    wanted = options.peers.split(",") if options.peers else list(PEERS)
+    if unknown := sorted(set(wanted) - set(PEERS)):
+        parser.error(f"unknown peers {', '.join(unknown)}; known: {', '.join(PEERS)}")
+    rows = [r for r in GRID if not options.rows or any(text in r.name for text in options.rows)]
+    if not rows:
+        parser.error(f"no row holds {options.rows}; they are:\n" + "\n".join(r.name for r in GRID))
+
+    peers, missing = find_peers(wanted)
+    if "torch.compile" in peers:
+        seconds = options.compile_seconds or (20 if options.quick else 120)
+        peers["torch.compile"].seconds = seconds
+    versions = {"Python": platform.python_version(), "NumPy": np.__version__}
+    versions["lstmkit"] = lk.__version__
+    for module in peers.values():
+        versions |= module.versions()
+    results: dict[str, Any] = {
+        "machine": {
+            "processor": processor(),
+            "processors": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "versions": versions,
         "backend": lk.backend(),
         "threads": int(THREADS),
+        "pairs": options.pairs,
+        "missing": missing,
+        "rows": [],
     }
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    print("\n| work | lstmkit | PyTorch | PyTorch ÷ lstmkit (quartiles) | at least |")
-    print("| --- | --- | --- | --- | --- |")
-    found = []
     for row in rows:
-        result = measure(row, options.pairs)
-        found.append(result)
-        low, high = result["ratio_quartiles"]
-        bound = "" if row.bound is None else f"{row.bound:.2f}"
-        print(
-            f"| {row.name} | {show(result['ours'])} | {show(result['theirs'])} "
-            f"| {result['ratio']:.2f} ({low:.2f}–{high:.2f}) | {bound} |",
-            flush=True,
+        try:
+            found = measure(row, peers, options)
+        except Disagreement as error:
+            sys.exit(f"compare: {row.name}: {error}; nothing of this row was timed")
+        results["rows"].append(found)
+        best = found["peers"].get(found["best"])
+        say(
+            f"{row.name}: {render.duration(found['ours']['seconds'])}"
+            + (f", {found['best']} ÷ lstmkit {best['ratio']:.2f}" if best else "")
+            + (f" (at least {row.bound:g})" if row.bound else "")
         )
-    missed = [r["row"] for r in found if r["bound"] is not None and r["ratio"] < r["bound"]]
-    if options.json:
-        options.json.write_text(json.dumps({**machine, "rows": found}, indent=1) + "\n")
-    if missed:
-        sys.exit(f"compare: below the bound: {', '.join(missed)}")
+        if options.json:  # after every row: a long run that is stopped keeps what it has
+            options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(render.report(results))
 
 
 if __name__ == "__main__":

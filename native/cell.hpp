@@ -53,7 +53,7 @@ template <class T> struct Tape {
     bool taped;
     T* gates;                      // (tokens, G·H)    out: after their activations
     T* h;                          // (N + tokens, P)  the first N rows in, the others out
-    T* c;                          // (N + tokens, H)
+    T* c;                          // (N + tokens, H)  the same; without a tape (N, H), in and out
     T* squashed;                   // (tokens, H)      out: act(c)
     T* ih_hat;                     // (tokens, G·H)    out, layer norm: the normalized products
     T* ih_inverse;                 // (tokens)

@@ -15,10 +15,12 @@ namespace LSTMKIT_NAMESPACE {
 
 using Size = std::int64_t;
 
-// Rows of a tile: as many accumulators as there are registers to hold them.
-constexpr int TILE_ROWS = LSTMKIT_VECTOR_BYTES == 64 || LSTMKIT_MANY_REGISTERS ? 6 : 3;
+// A tile has as many accumulators as there are registers to hold them, of 16 or of 32.
+constexpr bool MANY_REGISTERS = LSTMKIT_VECTOR_BYTES == 64 || LSTMKIT_MANY_REGISTERS;
+constexpr int TILE_ROWS = MANY_REGISTERS ? 6 : 3;
 constexpr int PANEL = 4;                    // registers across in a general panel
-constexpr Size PANEL_BYTES = 16 * 1024;     // of a panel that the inner loop goes over: half of L1
+constexpr Size PANEL_BYTES = 64 * 1024;     // of a panel that the inner loop goes over
+constexpr Size NARROW = 3;                  // so few columns are not worth a panel
 
 inline Size round_up(Size n, Size to) { return (n + to - 1) / to * to; }
 
@@ -45,10 +47,10 @@ template <class T> Size packed_gates_size(Size gates, Size hidden, Size inner) {
     return round_up(hidden, WIDTH<T>) * gates * inner;
 }
 
-// b (K, N) by its strides → [panel][k][PANEL · WIDTH], the last panel filled with zeros.
-template <class T, class B>
+// b (K, N) by its strides → [panel][k][C · WIDTH], the last panel filled with zeros.
+template <class T, int C, class B>
 void pack_panel(const T* b, Size step_k, Size step_n, Size inner, Size columns, B* packed) {
-    constexpr Size across = PANEL * WIDTH<T>;
+    constexpr Size across = C * WIDTH<T>;
     if (step_n == 1) {
         for (Size k = 0; k < inner; ++k) {
             const T* row = b + k * step_k;
@@ -63,16 +65,37 @@ void pack_panel(const T* b, Size step_k, Size step_n, Size inner, Size columns, 
             narrow(packed + k * across + n, n < columns ? b[k * step_k + n * step_n] : T(0));
 }
 
-template <class T> Size panels(Size columns) {
-    return round_up(columns, PANEL * WIDTH<T>) / (PANEL * WIDTH<T>);
+template <class T, int C = PANEL> Size panels(Size columns) {
+    return round_up(columns, C * WIDTH<T>) / (C * WIDTH<T>);
+}
+template <class T> Size packed_matrix_size(Size inner, Size columns) {
+    return (columns <= NARROW ? columns : round_up(columns, WIDTH<T>)) * inner;
+}
+// Registers across in panel p: the last one has no more than it needs.
+template <class T> int registers_of(Size columns, Size p) {
+    return int(std::min<Size>(PANEL, round_up(columns - p * PANEL * WIDTH<T>, WIDTH<T>) / WIDTH<T>));
 }
 
+// For `product`: panels, or, of a narrow matrix, its columns one after the other.
 template <class T, class B>
 void pack_matrix(const T* b, Size step_k, Size step_n, Size inner, Size columns, B* packed) {
+    if (columns <= NARROW) {
+        for (Size n = 0; n < columns; ++n)
+            for (Size k = 0; k < inner; ++k) narrow(packed + n * inner + k, b[k * step_k + n * step_n]);
+        return;
+    }
     constexpr Size across = PANEL * WIDTH<T>;
-    for (Size p = 0; p < panels<T>(columns); ++p)
-        pack_panel(b + p * across * step_n, step_k, step_n, inner,
-                   std::min(across, columns - p * across), packed + p * across * inner);
+    for (Size p = 0; p < panels<T>(columns); ++p) {
+        const T* from = b + p * across * step_n;
+        B* to = packed + p * across * inner;
+        const Size rest = std::min(across, columns - p * across);
+        switch (registers_of<T>(columns, p)) {
+            case 1: pack_panel<T, 1>(from, step_k, step_n, inner, rest, to); break;
+            case 2: pack_panel<T, 2>(from, step_k, step_n, inner, rest, to); break;
+            case 3: pack_panel<T, 3>(from, step_k, step_n, inner, rest, to); break;
+            default: pack_panel<T, PANEL>(from, step_k, step_n, inner, rest, to);
+        }
+    }
 }
 
 // Where a tile's C registers go: register c to out + c·apart, `lanes` numbers of it.
@@ -85,9 +108,9 @@ template <class T> struct Target {
 };
 
 // acc[r][c] += Σ_k a(r, k) b(k, c), on top of what the target holds (or of zero).
-// A(r, k) stands at a[r·row + k·column].
-template <class T, int R, int C, bool Packed, class B>
-INLINE void tile(Size inner, const T* a, Size row, const B* b, const Target<T>& to, bool fresh) {
+// A(r, k) stands at a[r · a_row + k · a_step].
+template <class T, int R, int C, class B>
+INLINE void tile(Size inner, const T* a, Size a_row, Size a_step, const B* b, const Target<T>& to, bool fresh) {
     Vec<T> acc[R][C];
     for (int r = 0; r < R; ++r)
         for (int c = 0; c < C; ++c)
@@ -98,7 +121,7 @@ INLINE void tile(Size inner, const T* a, Size row, const B* b, const Target<T>& 
         Vec<T> w[C];
         for (int c = 0; c < C; ++c) w[c] = widen(b + (k * C + c) * WIDTH<T>);
         for (int r = 0; r < R; ++r) {
-            const T s = Packed ? a[k * R + r] : a[r * row + k];
+            const T s = a[r * a_row + k * a_step];
             for (int c = 0; c < C; ++c) acc[r][c] += s * w[c];
         }
     }
@@ -110,6 +133,29 @@ INLINE void tile(Size inner, const T* a, Size row, const B* b, const Target<T>& 
             else
                 store(out, acc[r][c], to.lanes[c]);
         }
+}
+
+// The same for `rows` rows in tiles of at most M, as even as can be: of 4 rows, 2 + 2 and not 3 + 1,
+// because a tile of one row has too few chains to fill the pipeline.
+template <class T, int M, int C, class B>
+INLINE void tiles(Size rows, Size inner, const T* a, Size a_row, Size a_step, const B* b, Target<T> to, bool fresh) {
+    static_assert(M == 3 || M == 6);
+    T* const out = to.out;
+    Size r = 0;
+    for (Size left = (rows + M - 1) / M; left > 0; --left) {
+        const Size height = (rows - r + left - 1) / left;
+        const T* from = a + r * a_row;
+        to.out = out + r * to.row;
+        r += height;
+        if constexpr (M == 6) {
+            if (height == 6) tile<T, 6, C>(inner, from, a_row, a_step, b, to, fresh);
+            if (height == 5) tile<T, 5, C>(inner, from, a_row, a_step, b, to, fresh);
+            if (height == 4) tile<T, 4, C>(inner, from, a_row, a_step, b, to, fresh);
+        }
+        if (height == 3) tile<T, 3, C>(inner, from, a_row, a_step, b, to, fresh);
+        if (height == 2) tile<T, 2, C>(inner, from, a_row, a_step, b, to, fresh);
+        if (height == 1) tile<T, 1, C>(inner, from, a_row, a_step, b, to, fresh);
+    }
 }
 
 // One row and two panels at once, so that there are chains enough to fill the pipeline.
@@ -130,34 +176,16 @@ INLINE void tile_of_one_row(Size inner, const T* a, const B* b0, const B* b1, co
         for (int c = 0; c < C; ++c) store(to[s]->out + c * to[s]->apart, acc[s][c], to[s]->lanes[c]);
 }
 
-// All rows of one panel, in pieces of k that stay in the first cache.
+// All rows of one panel, in pieces of k that stay in the caches.
 template <class T, int C, class B>
-void panel_product(Size rows, Size inner, const T* a, Size row, const B* b, Target<T> to, bool fresh) {
+void panel_product(Size rows, Size inner, const T* a, Size row, const B* b, const Target<T>& to, bool fresh) {
     const Size piece = std::max<Size>(16, PANEL_BYTES / (C * LSTMKIT_VECTOR_BYTES));
-    T* const out = to.out;
-    if (inner == 0 && fresh) {
+    if (inner == 0 && fresh)
         for (Size r = 0; r < rows; ++r)
-            for (int c = 0; c < C; ++c) store(out + r * to.row + c * to.apart, Vec<T>{}, to.lanes[c]);
-        return;
-    }
-    for (Size k = 0; k < inner; k += piece) {
-        const Size n = std::min(piece, inner - k);
-        const B* from = b + k * C * WIDTH<T>;
-        const bool first = fresh && k == 0;
-        Size r = 0;
-        for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
-            to.out = out + r * to.row;
-            tile<T, TILE_ROWS, C, false>(n, a + r * row + k, row, from, to, first);
-        }
-        to.out = out + r * to.row;
-        switch (rows - r) {
-            case 5: tile<T, 5, C, false>(n, a + r * row + k, row, from, to, first); break;
-            case 4: tile<T, 4, C, false>(n, a + r * row + k, row, from, to, first); break;
-            case 3: tile<T, 3, C, false>(n, a + r * row + k, row, from, to, first); break;
-            case 2: tile<T, 2, C, false>(n, a + r * row + k, row, from, to, first); break;
-            case 1: tile<T, 1, C, false>(n, a + r * row + k, row, from, to, first); break;
-        }
-    }
+            for (int c = 0; c < C; ++c) store(to.out + r * to.row + c * to.apart, Vec<T>{}, to.lanes[c]);
+    for (Size k = 0; k < inner; k += piece)
+        tiles<T, C <= 2 ? 6 : TILE_ROWS, C>(rows, std::min(piece, inner - k), a + k, row, 1, b + k * C * WIDTH<T>,
+                                            to, fresh && k == 0);
 }
 
 template <class T> Target<T> gate_target(T* z, Size gates, Size hidden, Size block) {
@@ -169,89 +197,156 @@ template <class T> Target<T> gate_target(T* z, Size gates, Size hidden, Size blo
 }
 
 // z[r, gate, unit] (+)= Σ_k a[r, k] w[gate, unit, k] for the blocks [first, last) of hidden units.
+// `back` goes through the blocks from the last to the first: what an earlier call read last is read
+// first, so that of weights larger than the cache a part is still there.
 template <class T, int C, class B>
 void gate_product_of(Size rows, Size inner, const T* a, Size row, const B* packed, T* z, Size hidden,
-                     Size first, Size last, bool fresh) {
-    const Size length = inner * C * WIDTH<T>;
-    if (rows == 1) {
-        Size j = first;
-        for (; j + 2 <= last; j += 2)
-            tile_of_one_row<T, C>(inner, a, packed + j * length, packed + (j + 1) * length,
-                                  gate_target(z, C, hidden, j), gate_target(z, C, hidden, j + 1), fresh);
-        if (j < last)
-            tile<T, 1, C, false>(inner, a, row, packed + j * length, gate_target(z, C, hidden, j), fresh);
-        return;
+                     Size first, Size last, bool fresh, bool back) {
+    const Size length = inner * C * WIDTH<T>, across = rows == 1 ? 2 : 1;
+    const Size times = (last - first + across - 1) / across;
+    for (Size n = 0; n < times; ++n) {
+        const Size j = first + (back ? times - 1 - n : n) * across;
+        const Target<T> to = gate_target(z, C, hidden, j);
+        if (rows > 1)
+            panel_product<T, C>(rows, inner, a, row, packed + j * length, to, fresh);
+        else if (j + 1 < last)
+            tile_of_one_row<T, C>(inner, a, packed + j * length, packed + (j + 1) * length, to,
+                                  gate_target(z, C, hidden, j + 1), fresh);
+        else
+            tile<T, 1, C>(inner, a, row, 1, packed + j * length, to, fresh);
     }
-    for (Size j = first; j < last; ++j)
-        panel_product<T, C>(rows, inner, a, row, packed + j * length, gate_target(z, C, hidden, j), fresh);
 }
 
 template <class T, class B>
 void gate_product(Size gates, Size rows, Size inner, const T* a, Size row, const B* packed, T* z,
-                  Size hidden, Size first, Size last, bool fresh) {
+                  Size hidden, Size first, Size last, bool fresh, bool back) {
     if (gates == 4)
-        gate_product_of<T, 4>(rows, inner, a, row, packed, z, hidden, first, last, fresh);
+        gate_product_of<T, 4>(rows, inner, a, row, packed, z, hidden, first, last, fresh, back);
     else
-        gate_product_of<T, 3>(rows, inner, a, row, packed, z, hidden, first, last, fresh);
+        gate_product_of<T, 3>(rows, inner, a, row, packed, z, hidden, first, last, fresh, back);
 }
 
-template <class T> Target<T> panel_target(T* out, Size row, Size columns, Size panel) {
-    const Size at = panel * PANEL * WIDTH<T>;
-    Target<T> to{out + at, row, WIDTH<T>, {}, columns - at >= PANEL * WIDTH<T>};
-    for (int c = 0; c < PANEL; ++c)
-        to.lanes[c] = int(std::clamp<Size>(columns - at - c * WIDTH<T>, 0, WIDTH<T>));
+// `registers` of a row, from column `at` on.
+template <class T> Target<T> panel_target(T* out, Size row, Size columns, Size at, int registers) {
+    Target<T> to{out + at, row, WIDTH<T>, {}, columns - at >= registers * WIDTH<T>};
+    for (int c = 0; c < registers; ++c) to.lanes[c] = int(std::clamp<Size>(columns - at - c * WIDTH<T>, 0, WIDTH<T>));
     return to;
 }
 
-// out (rows, columns) = a (rows, inner) · b, packed by pack_matrix.
+template <class T> INLINE T sum(Vec<T> v) {
+    T total = 0;
+    for (int k = 0; k < WIDTH<T>; ++k) total += v[k];
+    return total;
+}
+
+template <class T, class B> T dot(const T* a, const B* b, Size inner) {
+    Vec<T> acc[4] = {};
+    Size k = 0;
+    for (; k + 4 * WIDTH<T> <= inner; k += 4 * WIDTH<T>)
+        for (int c = 0; c < 4; ++c) acc[c] += load(a + k + c * WIDTH<T>) * widen(b + k + c * WIDTH<T>);
+    Vec<T> total = (acc[0] + acc[1]) + (acc[2] + acc[3]);
+    for (; k < inner; k += WIDTH<T>) {
+        const int lanes = int(std::min<Size>(WIDTH<T>, inner - k));
+        total += load(a + k, lanes) * widen(b + k, lanes);
+    }
+    return sum<T>(total);
+}
+
+// out (rows, columns) = a (rows, inner) · b, packed by pack_matrix: the panels [first, last).
 template <class T, class B>
 void product(Size rows, Size inner, const T* a, Size row, const B* packed, T* out, Size out_row,
-             Size columns) {
-    for (Size p = 0; p < panels<T>(columns); ++p)
-        panel_product<T, PANEL>(rows, inner, a, row, packed + p * inner * PANEL * WIDTH<T>,
-                                panel_target(out, out_row, columns, p), true);
+             Size columns, Size first, Size last, bool back = false) {
+    if (columns <= NARROW) {
+        if (first == 0 && last > 0)
+            for (Size r = 0; r < rows; ++r)
+                for (Size n = 0; n < columns; ++n) out[r * out_row + n] = dot(a + r * row, packed + n * inner, inner);
+        return;
+    }
+    for (Size n = first; n < last; ++n) {
+        const Size p = back ? first + last - 1 - n : n;
+        const B* b = packed + p * inner * PANEL * WIDTH<T>;
+        const int registers = registers_of<T>(columns, p);
+        const Target<T> to = panel_target(out, out_row, columns, p * PANEL * WIDTH<T>, registers);
+        switch (registers) {
+            case 1: panel_product<T, 1>(rows, inner, a, row, b, to, true); break;
+            case 2: panel_product<T, 2>(rows, inner, a, row, b, to, true); break;
+            case 3: panel_product<T, 3>(rows, inner, a, row, b, to, true); break;
+            default: panel_product<T, PANEL>(rows, inner, a, row, b, to, true);
+        }
+    }
+}
+template <class T, class B>
+void product(Size rows, Size inner, const T* a, Size row, const B* packed, T* out, Size out_row, Size columns) {
+    product(rows, inner, a, row, packed, out, out_row, columns, Size(0), panels<T>(columns));
+}
+
+// out[m · step] = Σ_t a[t, m] b(t) for m in [first, last), in the order of t.
+template <class T, class F>
+void sum_over_tokens(Size tokens, const T* a, Size a_row, F b, T* out, Size step, Size first, Size last) {
+    constexpr int C = 8;
+    for (Size m = first; m < last; m += C * WIDTH<T>) {
+        const Size n = std::min<Size>(C * WIDTH<T>, last - m);
+        Vec<T> acc[C] = {};
+        if (n == C * WIDTH<T>) {
+            for (Size t = 0; t < tokens; ++t) {
+                const T s = b(t);
+                for (int c = 0; c < C; ++c) acc[c] += s * load(a + t * a_row + m + c * WIDTH<T>);
+            }
+        } else {
+            for (Size t = 0; t < tokens; ++t)
+                for (int c = 0; c * WIDTH<T> < n; ++c)
+                    acc[c] += b(t) * load(a + t * a_row + m + c * WIDTH<T>, int(std::min<Size>(WIDTH<T>, n - c * WIDTH<T>)));
+        }
+        for (Size k = 0; k < n; ++k) out[(m + k) * step] = acc[k / WIDTH<T>][k % WIDTH<T>];
+    }
+}
+template <class T> void sum_rows(Size tokens, const T* a, Size a_row, T* out, Size first, Size last) {
+    sum_over_tokens(tokens, a, a_row, [](Size) { return T(1); }, out, Size(1), first, last);
 }
 
 // out (m, n) = Σ_t a[t, m] b[t, n] for m in [first, last): a weight's gradient, a sum over tokens.
-// `scratch` holds one piece of b in panels and one tile of a.
-constexpr Size GRADIENT_PIECE = 256;   // tokens at a time
-constexpr Size GRADIENT_ROWS = TILE_ROWS * 32;  // rows of the result at a time
+// `scratch` holds one piece of b in panels and some columns of a, both copied together so that a
+// tile reads straight through; a tile is 6 rows high, and as wide as the registers allow.
+constexpr Size GRADIENT_PIECE = 256;                     // tokens at a time
+constexpr int GRADIENT_PANEL = MANY_REGISTERS ? 4 : 2;   // registers across
+constexpr Size GRADIENT_ROWS = 96;                       // rows of the result at a time
+constexpr Size GRADIENT_GROUP = 24;                      // rows that are copied side by side
 template <class T> Size gradient_scratch(Size columns) {
-    return GRADIENT_PIECE * (panels<T>(columns) * PANEL * WIDTH<T> + GRADIENT_ROWS);
+    return GRADIENT_PIECE * (panels<T, GRADIENT_PANEL>(columns) * GRADIENT_PANEL * WIDTH<T> + GRADIENT_ROWS);
 }
 template <class T>
 void gradient_product(Size tokens, const T* a, Size a_row, const T* b, Size b_row, T* out,
                       Size columns, Size first, Size last, T* scratch) {
-    constexpr Size across = PANEL * WIDTH<T>;
+    constexpr int C = GRADIENT_PANEL;
+    constexpr Size across = C * WIDTH<T>;
+    if (columns <= NARROW) {
+        for (Size n = 0; n < columns; ++n)
+            sum_over_tokens(tokens, a, a_row, [=](Size t) { return b[t * b_row + n]; }, out + n, columns, first, last);
+        return;
+    }
     T* const packed_b = scratch;
-    T* const packed_a = scratch + GRADIENT_PIECE * panels<T>(columns) * across;
+    T* const packed_a = scratch + GRADIENT_PIECE * panels<T, C>(columns) * across;
     if (tokens == 0)
         for (Size m = first; m < last; ++m) std::fill(out + m * columns, out + (m + 1) * columns, T(0));
     for (Size t = 0; t < tokens; t += GRADIENT_PIECE) {
         const Size n = std::min(GRADIENT_PIECE, tokens - t);
-        pack_matrix(b + t * b_row, b_row, Size(1), n, columns, packed_b);
+        for (Size p = 0; p < panels<T, C>(columns); ++p)
+            pack_panel<T, C>(b + t * b_row + p * across, b_row, Size(1), n, std::min(across, columns - p * across),
+                             packed_b + p * n * across);
         for (Size block = first; block < last; block += GRADIENT_ROWS) {
             const Size rows = std::min(GRADIENT_ROWS, last - block);
-            const Size whole = rows / TILE_ROWS * TILE_ROWS;
-            for (Size k = 0; k < n; ++k) {
-                const T* from = a + (t + k) * a_row + block;
-                for (Size m = 0; m < whole; m += TILE_ROWS)
-                    for (int r = 0; r < TILE_ROWS; ++r)
-                        packed_a[m * n + k * TILE_ROWS + r] = from[m + r];
-                for (Size m = whole; m < rows; ++m) packed_a[m * n + k] = from[m];
+            for (Size m = 0; m < rows; m += GRADIENT_GROUP) {
+                const Size some = std::min(GRADIENT_GROUP, rows - m);
+                for (Size k = 0; k < n; ++k)
+                    std::copy_n(a + (t + k) * a_row + block + m, some, packed_a + m * n + k * some);
             }
-            for (Size p = 0; p < panels<T>(columns); ++p) {
-                Target<T> to = panel_target(out, columns, columns, p);
+            for (Size p = 0; p < panels<T, C>(columns); ++p) {
+                Target<T> to = panel_target(out, columns, columns, p * across, C);
                 T* const base = to.out;
-                const T* panel = packed_b + p * n * across;
-                Size m = 0;
-                for (; m < whole; m += TILE_ROWS) {
+                for (Size m = 0; m < rows; m += GRADIENT_GROUP) {
+                    const Size some = std::min(GRADIENT_GROUP, rows - m);
                     to.out = base + (block + m) * columns;
-                    tile<T, TILE_ROWS, PANEL, true>(n, packed_a + m * n, 0, panel, to, t == 0);
-                }
-                for (; m < rows; ++m) {
-                    to.out = base + (block + m) * columns;
-                    tile<T, 1, PANEL, true>(n, packed_a + m * n, 0, panel, to, t == 0);
+                    tiles<T, 6, C>(some, n, packed_a + m * n, 1, some, packed_b + p * n * across, to, t == 0);
                 }
             }
         }

@@ -12,12 +12,21 @@ namespace lstmkit {
 template <class T> class Stepper {
   public:
     virtual ~Stepper() = default;
-    // x (rows, I); h (L, rows, P) and c (L, rows, H) in and out: the last layer's h is the output.
-    virtual void step(const T* x, T* h, T* c) = 0;
+    // x (rows, I); h (L, rows, P) and c (L, rows, H) in and out; y (rows, P) gets the last layer's h.
+    virtual void step(const T* x, T* h, T* c, T* y) = 0;
+};
+
+// The weights of a cell, packed once for many forward passes.
+template <class T> class Prepared {
+  public:
+    virtual ~Prepared() = default;
+    virtual bool of(const Cell<T>&) const = 0;  // whether these are the cell's weights, to the bit
+    virtual void forward(const Cell<T>&, const Tape<T>&) const = 0;
 };
 
 template <class T> struct KernelsOf {
     void (*forward)(const Cell<T>&, const Tape<T>&);
+    std::unique_ptr<Prepared<T>> (*prepare)(const Cell<T>&);
     void (*backward)(const Cell<T>&, const Tape<T>&, const Gradients<T>&);
     std::unique_ptr<Stepper<T>> (*make_stepper)(const std::vector<Cell<T>>&, Size rows);
     void (*apply)(Activation, const T* z, T* a, Size count);  // for tests of the functions alone

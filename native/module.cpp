@@ -8,8 +8,10 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "dispatch.hpp"
+#include "memory.hpp"
 #include "pool.hpp"
 
 namespace nb = nanobind;
@@ -39,7 +41,10 @@ class View {
         }
     }
     View(View&& other) noexcept : buffer_(other.buffer_), held_(other.held_) { other.held_ = false; }
-    View& operator=(View&&) = delete;
+    View& operator=(View&& other) noexcept {
+        std::swap(buffer_, other.buffer_), std::swap(held_, other.held_);
+        return *this;
+    }
     ~View() {
         if (held_) PyBuffer_Release(&buffer_);
     }
@@ -112,7 +117,7 @@ template <class T> Tape<T> make_tape(const Cell<T>& cell, Arrays& a, const std::
     t.zoneout_c = a.get<T>("zoneout_c", tokens * H);
     t.zoneout_h = a.get<T>("zoneout_h", tokens * P);
     t.h = a.get<T>("h", (rows + tokens) * P, true);
-    t.c = a.get<T>("c", (rows + tokens) * H, true);
+    t.c = a.get<T>("c", (taped ? rows + tokens : rows) * H, true);
     if (!t.x || !t.h || !t.c) throw std::invalid_argument("a tape lacks x, h or c");
     if (!taped) return t;
     t.gates = a.get<T>("gates", tokens * GH, true);
@@ -138,6 +143,50 @@ void forward(const std::vector<double>& options, nb::dict weights, nb::dict arra
     nb::gil_scoped_release released;
     kernels<T>().forward(cell, tape);
 }
+
+// The packed weights of a cell, for many calls without a tape.
+template <class T> class Kept {
+  public:
+    Kept(const std::vector<double>& options, nb::dict weights) : Kept(options, Arrays(std::move(weights))) {}
+    // False, and nothing is done, if the weights are not what they were.
+    bool forward(const std::vector<double>& options, nb::dict weights, nb::dict arrays, const std::vector<Size>& sizes, Size rows) {
+        Arrays held_weights(weights), held(arrays);
+        const Cell<T> cell = make_cell<T>(options, held_weights);
+        const Tape<T> tape = make_tape(cell, held, sizes, rows, false);
+        if (options != options_) return false;
+        nb::gil_scoped_release released;
+        if (!prepared_->of(cell)) return false;
+        prepared_->forward(cell, tape);
+        return true;
+    }
+
+  private:
+    Kept(const std::vector<double>& options, Arrays weights)
+        : options_(options), prepared_(kernels<T>().prepare(make_cell<T>(options, weights))) {}
+    std::vector<double> options_;
+    std::unique_ptr<Prepared<T>> prepared_;
+};
+
+// Memory for a NumPy array, which comes back for others when the last view of it is gone.
+class Memory {
+  public:
+    explicit Memory(std::size_t bytes) : bytes_(bytes), data_(take_memory(bytes)) {}
+    ~Memory() { give_memory(data_, bytes_); }
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    nb::dict array_interface() const {
+        nb::dict found;
+        found["shape"] = nb::make_tuple(bytes_);
+        found["typestr"] = "|u1";
+        found["data"] = nb::make_tuple(reinterpret_cast<std::uintptr_t>(data_), false);
+        found["version"] = 3;
+        return found;
+    }
+
+  private:
+    std::size_t bytes_;
+    void* data_;
+};
 
 template <class T>
 void backward(const std::vector<double>& options, nb::dict weights, nb::dict arrays, const std::vector<Size>& sizes, Size rows, nb::dict flow, nb::dict gradients) {
@@ -180,15 +229,22 @@ template <class T> class Steps {
             held.emplace_back(weights[k]);
             cells.push_back(make_cell<T>(options[k], held.back()));
         }
-        input_ = cells.front().input;
-        for (const auto& cell : cells) h_ += cell.output, c_ += cell.hidden;
+        input_ = cells.front().input, output_ = cells.back().output;
+        for (const auto& cell : cells) h_size_ += cell.output, c_size_ += cell.hidden;
         stepper_ = kernels<T>().make_stepper(cells, rows);
     }
-    void step(nb::handle x, nb::handle h, nb::handle c) {
+    // The arrays that every step changes, until others are bound.
+    void bind(nb::handle h, nb::handle c) {
+        View new_h(h.ptr(), rows_ * h_size_ * Size(sizeof(T)), true, "h"), new_c(c.ptr(), rows_ * c_size_ * Size(sizeof(T)), true, "c");
+        h_ = std::move(new_h), c_ = std::move(new_c);
+    }
+    void step(nb::handle x, nb::handle y) {
         const View x_(x.ptr(), rows_ * input_ * Size(sizeof(T)), false, "x");
-        const View h_view(h.ptr(), rows_ * h_ * Size(sizeof(T)), true, "h"), c_view(c.ptr(), rows_ * c_ * Size(sizeof(T)), true, "c");
+        const View y_(y.ptr(), rows_ * output_ * Size(sizeof(T)), true, "y");
+        if (!h_.data() || !c_.data()) throw std::invalid_argument("a step has no state; bind h and c first");
         const auto run = [&] {
-            stepper_->step(static_cast<const T*>(x_.data()), static_cast<T*>(h_view.data()), static_cast<T*>(c_view.data()));
+            stepper_->step(static_cast<const T*>(x_.data()), static_cast<T*>(h_.data()), static_cast<T*>(c_.data()),
+                           static_cast<T*>(y_.data()));
         };
         if (rows_ < 16) return run();  // shorter than letting the interpreter go and taking it back
         nb::gil_scoped_release released;
@@ -196,7 +252,8 @@ template <class T> class Steps {
     }
 
   private:
-    Size rows_, input_ = 0, h_ = 0, c_ = 0;
+    Size rows_, input_ = 0, output_ = 0, h_size_ = 0, c_size_ = 0;
+    View h_, c_;
     std::unique_ptr<Stepper<T>> stepper_;
 };
 
@@ -208,8 +265,12 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
         const View in(z.ptr(), count * Size(sizeof(T)), false, "z"), out(a.ptr(), count * Size(sizeof(T)), true, "a");
         kernels<T>().apply(Activation(kind), static_cast<const T*>(in.data()), static_cast<T*>(out.data()), count);
     });
+    nb::class_<Kept<T>>(m, name("Kept").c_str())
+        .def(nb::init<const std::vector<double>&, nb::dict>())
+        .def("forward", &Kept<T>::forward);
     nb::class_<Steps<T>>(m, name("Steps").c_str())
         .def(nb::init<const std::vector<std::vector<double>>&, const std::vector<nb::dict>&, Size>())
+        .def("bind", &Steps<T>::bind)
         .def("step", &Steps<T>::step);
 }
 
@@ -223,6 +284,7 @@ NB_MODULE(_native, m) {
     }
     bind<float>(m, "_float32");
     bind<double>(m, "_float64");
+    nb::class_<Memory>(m, "Memory").def(nb::init<std::size_t>()).def_prop_ro("__array_interface__", &Memory::array_interface);
     m.def("isa", [] { return isa().name; });
     m.def("isas", [] {
         std::vector<std::string> names;

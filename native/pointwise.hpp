@@ -54,14 +54,11 @@ template <class T> INLINE Vec<T> masked(Vec<T> v, const std::uint8_t* inside, in
 // Pointers to one row of one step; null where the cell or the call has no such thing.
 template <class T> struct Row {
     T* z;                  // (G·H) in: before the activations; out: after
-    const T* h_old;        // (P)
     const T* c_old;        // (H)
-    T* h;                  // (P)   out, if the cell has no projection
-    T* m;                  // (H)   out, o ∘ squashed, where it is not h itself
-    T* c;                  // (H)   out
+    T* m;                  // (H)   out, o ∘ squashed: h, unless it is projected
+    T* c;                  // (H)   out; may be c_old
     T* squashed;           // (H)   out
     const T* zoneout_c;    // (H)
-    const T* zoneout_h;    // (P)
     std::uint8_t* gates_inside;
     std::uint8_t* c_inside;
 };
@@ -76,7 +73,7 @@ template <class T> INLINE void plain_forward(Size H, const Row<T>& row, Size at,
     const Vec<T> c = f * load(row.c_old + at, lanes) + i * g;
     const Vec<T> s = tanh_<T>(c);
     store(row.c + at, c, lanes);
-    store(row.h + at, o * s, lanes);
+    store(row.m + at, o * s, lanes);
     if (row.squashed) {
         store(z, i, lanes);
         store(z + H, f, lanes);
@@ -129,11 +126,6 @@ INLINE void forward_from_c(const Cell<T>& cell, const Row<T>& row, Vec<T> seen, 
 }
 
 // Mean and 1/σ of a row, summed in order in WIDTH chains.
-template <class T> INLINE T sum(Vec<T> v) {
-    T total = 0;
-    for (int k = 0; k < WIDTH<T>; ++k) total += v[k];
-    return total;
-}
 constexpr double LAYER_NORM_EPSILON = 1e-5;
 template <class T> T normalize(const T* a, Size n, T* hat) {
     Vec<T> total{};

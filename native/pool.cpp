@@ -17,6 +17,35 @@ namespace lstmkit {
 
 namespace {
 
+// A spinning thread must not stand on the processor that its caller works on, and the system may take
+// milliseconds to see that another one is free. So a worker keeps away from the caller's.
+class Elsewhere {
+  public:
+#if defined(__linux__)
+    static int here() { return sched_getcpu(); }
+    void than(int processor) {
+        if (processor == avoided_) return;
+        avoided_ = processor;
+        cpu_set_t now;
+        if (processor < 0 || sched_getaffinity(0, sizeof now, &now) != 0) return;
+        if (!known_ || !CPU_EQUAL(&now, &set_)) allowed_ = now;  // the first time, or somebody else chose it
+        known_ = true;
+        set_ = allowed_;
+        CPU_CLR(processor, &set_);
+        if (CPU_COUNT(&set_) == 0) set_ = allowed_;
+        sched_setaffinity(0, sizeof set_, &set_);
+    }
+
+  private:
+    int avoided_ = -1;
+    bool known_ = false;
+    cpu_set_t allowed_{}, set_{};
+#else
+    static int here() { return -1; }
+    void than(int) {}
+#endif
+};
+
 constexpr int SPINS = 20000;    // about 0.3 ms of waiting before a worker goes to sleep
 constexpr int MOST = 1024;      // threads
 
@@ -24,9 +53,10 @@ constexpr int MOST = 1024;      // threads
 class Job {
   public:
     Job(int size, Task task, void* argument)
-        : size_(size), task_(task), argument_(argument), barrier_(size), others_(size - 1) {}
+        : size_(size), task_(task), argument_(argument), barrier_(size), caller_(Elsewhere::here()), others_(size - 1) {}
 
     int size() const { return size_; }
+    int caller() const { return caller_; }  // the processor it is on
 
     // The first exception is always a member's own: Abandoned comes only after it was kept.
     void member(int index) noexcept {
@@ -41,6 +71,11 @@ class Job {
         member(index);
         others_.fetch_sub(1, std::memory_order_release);
     }
+    // A member that its thread has not begun.
+    void missed_member(int index) noexcept {
+        member(index);
+        others_.fetch_sub(1, std::memory_order_relaxed);
+    }
     void finish() {
         spin_until([this] { return others_.load(std::memory_order_acquire) == 0; });
         if (error_) std::rethrow_exception(error_);
@@ -51,6 +86,7 @@ class Job {
     const Task task_;
     void* const argument_;
     Barrier barrier_;
+    const int caller_;
     std::atomic<bool> failed_{false};
     std::exception_ptr error_;
     alignas(64) std::atomic<int> others_;
@@ -65,6 +101,8 @@ class Worker {
         thread_.join();
     }
     void start(Job* job) { post(job, false); }
+    // Take the letter back; false if the thread has it already.
+    bool take_back() { return posted_.exchange(false, std::memory_order_acq_rel); }
 
   private:
     void post(Job* job, bool stop) {
@@ -77,6 +115,7 @@ class Worker {
         wake_.notify_one();
     }
     void work() {
+        Elsewhere elsewhere;
         const auto posted = [this] { return posted_.load(std::memory_order_acquire); };
         while (true) {
             for (int spins = 0; spins < SPINS && !posted(); ++spins) relax();
@@ -84,8 +123,9 @@ class Worker {
                 std::unique_lock<std::mutex> lock(mutex_);
                 wake_.wait(lock, posted);
             }
+            if (!take_back()) continue;
             if (stop_) return;
-            posted_.store(false, std::memory_order_relaxed);  // before the caller can post again
+            elsewhere.than(job_->caller());
             job_->other_member(index_);
         }
     }
@@ -110,10 +150,13 @@ class Pool {
         } catch (const std::exception&) {
         }
     }
-    void run(int size, Task task, void* argument) {
+    void run(int size, Task task, void* argument, bool independent) {
         Job job(std::min(size, int(workers_.size()) + 1), task, argument);
         for (int k = 1; k < job.size(); ++k) workers_[size_t(k - 1)]->start(&job);
         job.member(0);
+        if (independent)  // no need to wait for a thread that has not come yet
+            for (int k = 1; k < job.size(); ++k)
+                if (workers_[size_t(k - 1)]->take_back()) job.missed_member(k);
         job.finish();
     }
 
@@ -172,7 +215,7 @@ int get_threads() {
 
 void set_threads(int count) { threads.store(std::clamp(count, 1, MOST), std::memory_order_relaxed); }
 
-void run_team(int size, Task task, void* argument) {
+void run_team(int size, Task task, void* argument, bool independent) {
     if (size > 1 && !in_use.exchange(true, std::memory_order_acquire)) {
         struct Return {
             ~Return() { in_use.store(false, std::memory_order_release); }
@@ -183,7 +226,7 @@ void run_team(int size, Task task, void* argument) {
             pool = new Pool;
         }
         pool->grow(size - 1);
-        return pool->run(size, task, argument);
+        return pool->run(size, task, argument, independent);
     }
     Barrier barrier(1);
     task(argument, Team{0, 1, &barrier});

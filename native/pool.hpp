@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <thread>
 #include <type_traits>
 
@@ -34,6 +35,9 @@ template <class Done> void spin_until(Done done) {
 }
 
 // All members arrive before any goes on.
+//
+// Each member of a small team has a flag in a cache line of its own and looks at the others': that
+// takes one trip of a line from core to core, a common counter takes three.
 class Barrier {
   public:
     // Thrown out of wait() when another member will never arrive.
@@ -43,34 +47,51 @@ class Barrier {
     Barrier(const Barrier&) = delete;
     Barrier& operator=(const Barrier&) = delete;
 
-    void wait() {
+    void wait(int index) {
         if (members_ == 1) return;
-        const unsigned turn = turn_.load(std::memory_order_relaxed);
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_) {
-            arrived_.store(0, std::memory_order_relaxed);
-            turn_.store(turn + 1, std::memory_order_release);
-            return;
-        }
-        spin_until([&] {
-            if (turn_.load(std::memory_order_acquire) != turn) return true;
-            if (abandoned_.load(std::memory_order_relaxed)) throw Abandoned{};
-            return false;
-        });
+        if (members_ > FLAGS) return wait_for_count();
+        std::atomic<unsigned>& own = flags_[index].turn;
+        const unsigned turn = own.load(std::memory_order_relaxed) + 1;
+        own.store(turn, std::memory_order_release);
+        for (int k = 0; k < members_; ++k)
+            // Another member may be one turn ahead already.
+            if (k != index) spin([&] { return int(flags_[k].turn.load(std::memory_order_acquire) - turn) >= 0; });
     }
 
     // A member leaves for good, by an exception.
     void abandon() { abandoned_.store(true, std::memory_order_relaxed); }
 
   private:
+    static constexpr int FLAGS = 8;
+    struct alignas(64) Flag {
+        std::atomic<unsigned> turn{0};
+    };
+
+    void wait_for_count() {
+        // Nobody takes a ticket of the next meeting before this one is full.
+        const std::uint64_t members = std::uint64_t(members_);
+        const std::uint64_t full = (arrived_.fetch_add(1, std::memory_order_acq_rel) / members + 1) * members;
+        spin([&] { return arrived_.load(std::memory_order_acquire) >= full; });
+    }
+    template <class Done> void spin(Done done) {
+        spin_until([&] {
+            if (done()) return true;
+            if (abandoned_.load(std::memory_order_relaxed)) throw Abandoned{};
+            return false;
+        });
+    }
+
     const int members_;
-    alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<unsigned> turn_{0};
-    std::atomic<bool> abandoned_{false};
+    Flag flags_[FLAGS];
+    alignas(64) std::atomic<std::uint64_t> arrived_{0};
+    alignas(64) std::atomic<bool> abandoned_{false};
 };
 
 struct Team {
     int index, size;
     Barrier* barrier;
+
+    void wait() const { barrier->wait(index); }
 };
 
 using Task = void (*)(void* argument, Team team);
@@ -84,11 +105,14 @@ void set_threads(int count);
 // caller is member 0. n is at most `size`: less where the system gives fewer threads, and 1 where
 // another caller has them. If members throw, the others are released from the barrier, and the
 // first exception is thrown again here. A child of fork() gets threads of its own when it needs some.
-void run_team(int size, Task task, void* argument);
+// Where members are independent (none waits for another) the caller does what no thread has begun.
+void run_team(int size, Task task, void* argument, bool independent);
 
 // The same for work(team), anything that can be called.
-template <class F> void in_team(int size, F&& work) {
-    run_team(size, [](void* f, Team team) { (*static_cast<std::remove_reference_t<F>*>(f))(team); }, &work);
+template <class F> void in_team(int size, F&& work, bool independent = false) {
+    const Task task = [](void* f, Team team) { (*static_cast<std::remove_reference_t<F>*>(f))(team); };
+    run_team(size, task, const_cast<void*>(static_cast<const void*>(&work)), independent);
 }
+template <class F> void in_pieces(int size, F&& work) { in_team(size, work, true); }
 
 }  // namespace lstmkit

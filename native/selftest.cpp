@@ -512,9 +512,11 @@ template <class T> void test_steps(const Isa& isa, const Variant& variant, Size 
     for (auto* values : {&first, &second})
         for (auto& [weight, numbers] : *values) std::fill(numbers.begin(), numbers.end(), T(9));  // it has its own copies
     for (Size t = 0; t < T_; ++t) {
-        stepper->step(x.data() + t * rows * I, h.data(), c.data());
-        y.insert(y.end(), h.end() - rows * above.P, h.end());
-        alone->step(x.data() + (t * rows + rows - 1) * I, h_alone.data(), c_alone.data());
+        std::vector<T> y_t(rows * above.P), y_alone(below.P);
+        stepper->step(x.data() + t * rows * I, h.data(), c.data(), y_t.data());
+        check(std::equal(y_t.begin(), y_t.end(), h.end() - rows * above.P), name + ": y is the last h");
+        y.insert(y.end(), y_t.begin(), y_t.end());
+        alone->step(x.data() + (t * rows + rows - 1) * I, h_alone.data(), c_alone.data(), y_alone.data());
     }
     check(same_bits(y, y_above.y), name + ": y step by step");
     check(same_bits(c, [&] {
@@ -539,7 +541,8 @@ void test_half(const Isa& isa, const Variant& variant, Size rows, const std::str
     cell.half_weights = true;
     const auto stepper = isa.kernels->of_float.make_stepper({cell}, rows);
     std::vector<float> h = values["h"], c = values["c"];
-    for (Size t = 0; t < 4; ++t) stepper->step(values["x"].data() + t * rows * p.I, h.data(), c.data());
+    std::vector<float> y(rows * p.P);
+    for (Size t = 0; t < 4; ++t) stepper->step(values["x"].data() + t * rows * p.I, h.data(), c.data(), y.data());
     check(same_bits(h, right.h) && same_bits(c, right.c), name + ": bfloat16 step by step");
 }
 
@@ -631,7 +634,7 @@ void test_threads() {
                 set_threads(count);
                 const auto stepper = isa.kernels->of_float.make_stepper({Run<float>::cell_of(p, values)}, rows);
                 std::vector<float> h = values["h"], c = values["c"];
-                for (int t = 0; t < 3; ++t) stepper->step(values["x"].data(), h.data(), c.data());
+                for (int t = 0; t < 3; ++t) stepper->step(values["x"].data(), h.data(), c.data(), y.data());
                 if (count == 1) first = h;
                 check(same_bits(h, first), std::string(isa.name) + ": steps with " + std::to_string(count) + " threads");
             }
@@ -669,7 +672,7 @@ bool team_works(int size) {
         if (team.index == 0) members = team.size;
         for (int turn = 1; turn <= 5; ++turn) {
             stage[team.index].store(turn, std::memory_order_relaxed);
-            team.barrier->wait();
+            team.wait();
             for (int k = 0; k < team.size; ++k) {
                 const int found = stage[k].load(std::memory_order_relaxed);
                 if (found < turn || found > turn + 1) good = false;
@@ -687,9 +690,9 @@ void test_exceptions() {
             bool caught = false;
             try {
                 in_team(size, [&](Team team) {
-                    team.barrier->wait();
+                    team.wait();
                     if (team.index == who || who < 0) throw Thrown{};
-                    while (true) team.barrier->wait();  // released only because another threw
+                    while (true) team.wait();  // released only because another threw
                 });
             } catch (const Thrown&) {
                 caught = true;
@@ -734,7 +737,7 @@ void test_fork() {
         in_team(2, [&](Team team) {
             if (team.index == 0) inside = true;
             spin_until([&] { return leave.load(); });
-            team.barrier->wait();
+            team.wait();
         });
     });
     spin_until([&] { return inside.load(); });

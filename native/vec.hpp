@@ -68,6 +68,12 @@ INLINE Vec<float> widen(const BFloat* p) {
     std::memcpy(&v, &whole, sizeof v);
     return v;
 }
+template <class T> INLINE Vec<T> widen(const T* p, int n) { return load(p, n); }
+INLINE Vec<float> widen(const BFloat* p, int n) {
+    BFloat lanes[WIDTH<float>] = {};
+    for (int k = 0; k < n; ++k) lanes[k] = p[k];
+    return widen(lanes);
+}
 // Weights are rounded before they come here, so that this cuts nothing off but zeros.
 template <class T> INLINE void narrow(T* to, T from) { *to = from; }
 INLINE void narrow(BFloat* to, float from) {
@@ -78,9 +84,13 @@ INLINE void narrow(BFloat* to, float from) {
 
 template <class T> INLINE Vec<T> all(T s) { return s - Vec<T>{}; }
 
-// e^x for |x| ≤ 88 (float) or 709 (double): x = n ln 2 + r with |r| ≤ ln 2 / 2, then 2^n times the
-// Taylor series of e^r, which at these orders is exact to the last bit or two.
-INLINE Vec<float> exp_bounded(Vec<float> x) {
+// e^x = 2^n (1 + p): x = n ln 2 + r with |r| ≤ ln 2 / 2, and p = e^r − 1 by its Taylor series, which
+// at these orders is exact to the last bit or two, relative to p. 2^128 (2^1024) comes out as
+// infinity and 2^−127 (2^−1023) as 0.
+template <class T> struct Power {
+    Vec<T> two_to_n, p;
+};
+INLINE Power<float> exp_parts(Vec<float> x) {
     using V = Vec<float>;
     const V shift = all(12582912.0f);  // 1.5 · 2^23: adding it rounds to a whole number
     V n = x * 1.44269504f + shift;
@@ -89,19 +99,18 @@ INLINE Vec<float> exp_bounded(Vec<float> x) {
     n -= shift;
     V r = x - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
-    V p = all(1.0f / 5040);
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r * r + r + 1.0f;
+    V q = all(1.0f / 5040);
+    q = q * r + 1.0f / 720;
+    q = q * r + 1.0f / 120;
+    q = q * r + 1.0f / 24;
+    q = q * r + 1.0f / 6;
+    q = q * r + 0.5f;
     Int<float> scale = (bits << 23) + (127 << 23);  // the whole number is in the low bits
     V power;
     std::memcpy(&power, &scale, sizeof power);
-    return p * power;
+    return {power, q * (r * r) + r};
 }
-INLINE Vec<double> exp_bounded(Vec<double> x) {
+INLINE Power<double> exp_parts(Vec<double> x) {
     using V = Vec<double>;
     const V shift = all(6755399441055744.0);  // 1.5 · 2^52
     V n = x * 1.4426950408889634 + shift;
@@ -110,51 +119,40 @@ INLINE Vec<double> exp_bounded(Vec<double> x) {
     n -= shift;
     V r = x - n * 6.93145751953125e-1;
     r = r - n * 1.42860682030941723212e-6;
-    V p = all(1.0 / 6227020800.0);
+    V q = all(1.0 / 6227020800.0);
     const double inverse_factorials[] = {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
                                          1.0 / 362880,    1.0 / 40320,    1.0 / 5040,
                                          1.0 / 720,       1.0 / 120,      1.0 / 24,
                                          1.0 / 6,         0.5};
-    for (double c : inverse_factorials) p = p * r + c;
-    p = p * r * r + r + 1.0;
+    for (double c : inverse_factorials) q = q * r + c;
     Int<double> scale = (bits << 52) + (std::int64_t(1023) << 52);
     V power;
     std::memcpy(&power, &scale, sizeof power);
-    return p * power;
+    return {power, q * (r * r) + r};
 }
-
-template <class T> constexpr T EXP_LIMIT = T(87);
-template <> inline constexpr double EXP_LIMIT<double> = 708;
 
 template <class T> INLINE Vec<T> abs_(Vec<T> x) { return x < 0 ? -x : x; }
 
-// σ(z) = 1 / (1 + e^−z), exactly 0 or 1 far out, and never an overflow on the way.
-template <class T> INLINE Vec<T> sigmoid(Vec<T> z) {
-    const Vec<T> limit = all(EXP_LIMIT<T>);
-    Vec<T> x = -z;
-    x = x > limit ? limit : x;
-    x = x < -limit ? -limit : x;
-    Vec<T> s = T(1) / (T(1) + exp_bounded(x));
-    return z < -limit ? Vec<T>{} : s;
+// Not a number stays what it is.
+template <class T> INLINE Vec<T> clamp(Vec<T> x, T low, T high) {
+    x = x < low ? all(low) : x;
+    return x > high ? all(high) : x;
 }
 
-// tanh: away from zero 1 − 2 / (e^2|x| + 1); near zero, where that would cancel, its continued
-// fraction x / (1 + x²/(3 + x²/(5 + …))) (Lambert), cut where it is exact to rounding at |x| < 0.6.
+// σ(z) = 1 / (1 + e^−z): at the ends of the clamp e^−z is exactly infinity or 0, and σ 0 or 1.
+template <class T> INLINE Vec<T> sigmoid(Vec<T> z) {
+    constexpr T low = sizeof(T) == 4 ? T(-89) : T(-710), high = sizeof(T) == 4 ? T(88.1) : T(709.1);
+    const Power<T> e = exp_parts(-clamp<T>(z, low, high));
+    return T(1) / (e.two_to_n * e.p + (e.two_to_n + T(1)));
+}
+
+// tanh x = E / (E + 2) with E = e^2x − 1 = 2^n p + (2^n − 1), which near zero is p and loses nothing.
 template <class T> INLINE Vec<T> tanh_(Vec<T> x) {
-    Vec<T> a = abs_<T>(x);
-    const Vec<T> limit = all(T(sizeof(T) == 4 ? 10 : 20));
-    Vec<T> bounded = a > limit ? limit : a;
-    Vec<T> far = T(1) - T(2) / (exp_bounded(bounded + bounded) + T(1));
-    Vec<T> q = x * x;
-    Vec<T> near;
-    if constexpr (sizeof(T) == 4) {  // five terms: 1e-10 at 0.6
-        near = x * ((q + T(105)) * q + T(945)) / ((T(15) * q + T(420)) * q + T(945));
-    } else {  // eight terms: 3e-18 at 0.6
-        near = x * (((T(36) * q + T(6930)) * q + T(270270)) * q + T(2027025)) /
-               ((((q + T(630)) * q + T(51975)) * q + T(945945)) * q + T(2027025));
-    }
-    far = x < 0 ? -far : far;
-    return a < T(0.6) ? near : far;
+    constexpr T limit = sizeof(T) == 4 ? T(10) : T(20);
+    x = clamp<T>(x, -limit, limit);
+    const Power<T> e = exp_parts(x + x);
+    const Vec<T> E = e.two_to_n * e.p + (e.two_to_n - T(1));
+    return E / (E + T(2));
 }
 
 }  // namespace LSTMKIT_NAMESPACE

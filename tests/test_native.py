@@ -266,7 +266,7 @@ def test_the_binding_refuses_what_does_not_fit():
     stream = lstm.stream()
     for wrong in (np.zeros((1, 2), np.float32), np.zeros((1, 3))):
         with pytest.raises(ValueError, match=r"x has .* bytes; expected 12"):
-            stream._step(wrong, *stream.state)
+            stream._step(wrong, np.empty((1, lstm.output_size), np.float32))
 
 
 def test_a_stream_keeps_the_weights_it_was_made_with():

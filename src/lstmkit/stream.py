@@ -5,7 +5,8 @@ A snapshot is a small safetensors file in memory: numbers, never code, so it may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -15,7 +16,16 @@ from safetensors import numpy as safetensors_numpy
 from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array
 
 State = tuple[Array, Array]
-Step = Callable[[Array, Array, Array], None]
+
+
+class Stepper(Protocol):
+    """What a `Stream` runs."""
+
+    def bind(self, h: Array, c: Array) -> None:
+        """Let every step change these arrays: h ``(L, N, P)`` and c ``(L, N, H)``."""
+
+    def step(self, x: Array, y: Array) -> None:
+        """Take one step: x ``(N, I)`` in, y ``(N, P)`` out, the state in place."""
 
 
 class Stream:
@@ -23,9 +33,8 @@ class Stream:
 
     Parameters
     ----------
-    step : callable
-        ``step(x_t (N, I), h (L, N, P), c (L, N, H))`` puts the new state in the place of the old;
-        the last layer's h is the output.
+    stepper : Stepper
+        Takes a step: it reads x, changes the state that is bound to it in place, and writes y.
     start : pair of arrays
         h ``(L, N, P)`` and c ``(L, N, H)`` before the first step, and after a reset.
     input_size : int
@@ -42,10 +51,15 @@ class Stream:
     (1, 4)
     """
 
-    def __init__(self, step: Step, start: State, input_size: int, dtype: DTypeLike) -> None:
-        self._step, self._start, self._dtype = step, start, np.dtype(dtype)
+    def __init__(
+        self, stepper: Stepper, start: State, input_size: int, dtype: DTypeLike
+    ) -> None:
+        self._start, self._dtype = start, np.dtype(dtype)
         self._input_shape = (start[0].shape[1], input_size)
+        self._output_shape = start[0].shape[1:]
         self._state = (start[0].copy(), start[1].copy())
+        stepper.bind(*self._state)
+        self._step = stepper.step
 
     @property
     def state(self) -> State:
@@ -56,24 +70,25 @@ class Stream:
     def state(self, state: tuple[ArrayLike, ArrayLike]) -> None:
         if not isinstance(state, tuple | list) or len(state) != 2:
             raise InputError("stream: state is not a pair of arrays (h, c)")
-        h, c = state
-        self._state = (
-            real_array("stream", "h", h, self._start[0].shape, self._dtype).copy(),
-            real_array("stream", "c", c, self._start[1].shape, self._dtype).copy(),
-        )
+        h = real_array("stream", "h", state[0], self._start[0].shape, self._dtype)
+        c = real_array("stream", "c", state[1], self._start[1].shape, self._dtype)
+        self._state[0][...], self._state[1][...] = h, c
 
-    def step(self, x_t: ArrayLike) -> Array:
+    def step(self, x_t: ArrayLike, out: Array | None = None) -> Array:
         """Take one time step.
 
         Parameters
         ----------
         x_t : array (N, I)
             The input of every row at this step.
+        out : array (N, P or H), optional
+            Where to write y_t, C-contiguous and of the layer's dtype: then the step allocates
+            nothing.
 
         Returns
         -------
         y_t : array (N, P or H)
-            Output of the last layer: the caller's to keep.
+            Output of the last layer: the caller's to keep; ``out`` if it was given.
         """
         x = x_t  # what needs no check or change, as in a loop, gets none
         if (
@@ -85,20 +100,30 @@ class Stream:
             rows, size = self._input_shape
             axes = (("batch", rows), ("input_size", size))
             x = np.ascontiguousarray(real_array("stream.step", "x_t", x_t, axes, self._dtype))
-        h, c = self._state
-        self._step(x, h, c)
-        y: Array = h[-1].copy()
-        return y
+        if out is None:
+            out = np.empty(self._output_shape, self._dtype)
+        elif (
+            not isinstance(out, np.ndarray)
+            or out.dtype != self._dtype
+            or out.shape != self._output_shape
+            or not out.flags.carray
+        ):
+            raise InputError(
+                f"stream.step: out is no C-contiguous, writable {self._dtype} array of shape "
+                f"{self._output_shape}; make it with numpy.empty"
+            )
+        self._step(x, out)
+        return out
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Forget: put all rows, or the given ones, back to the starting state."""
-        if rows is None:
-            self._state = (self._start[0].copy(), self._start[1].copy())
-            return
-        chosen = integer_array("stream.reset", "rows", rows, ("rows",), 0, self._input_shape[0] - 1)
-        h, c = self.state
-        h[:, chosen], c[:, chosen] = self._start[0][:, chosen], self._start[1][:, chosen]
-        self._state = (h, c)
+        chosen: Array | slice = slice(None)
+        if rows is not None:
+            chosen = integer_array(
+                "stream.reset", "rows", rows, ("rows",), 0, self._input_shape[0] - 1
+            )
+        for now, start in zip(self._state, self._start, strict=True):
+            now[:, chosen] = start[:, chosen]
 
     def snapshot(self) -> bytes:
         """Return the state as bytes, to be kept anywhere and given to `restore`."""
@@ -128,4 +153,4 @@ class Stream:
                 raise InputError(
                     f"stream.restore: {name} has dtype {arrays[name].dtype}; expected {start.dtype}"
                 )
-        self._state = (arrays["h"].copy(), arrays["c"].copy())
+        self._state[0][...], self._state[1][...] = arrays["h"], arrays["c"]

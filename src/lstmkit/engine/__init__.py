@@ -9,6 +9,9 @@ import os
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from lstmkit.cell import Cell
 from lstmkit.engine import numpy_twin
 from lstmkit.engine.base import NO_MASKS, Masks, State, Tape, Weights
@@ -24,6 +27,7 @@ __all__ = [
     "Weights",
     "backend",
     "backward",
+    "empty",
     "forward",
     "set_num_threads",
     "stepper",
@@ -64,6 +68,12 @@ native: ModuleType | None = _find_native()
 def _twin(dtype: Any) -> Any:
     # The proofs of the gradients run complex numbers, which the readable twin alone takes.
     return numpy_twin if native is None or dtype.kind == "c" else native
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return an array to be filled: the native engine uses the memory of large ones again."""
+    array: Array = np.empty(shape, dtype) if native is None else native.empty(shape, dtype)
+    return array
 
 
 def forward(

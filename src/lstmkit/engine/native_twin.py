@@ -6,10 +6,13 @@ This file prepares arrays and calls; the arithmetic is in ``native/kernel.cpp`` 
 
 from __future__ import annotations
 
+import math
+import weakref
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from lstmkit import _native
 from lstmkit.cell import Cell
@@ -19,6 +22,7 @@ from lstmkit.shapes import Array
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "identity")
 FORWARD = {"float32": _native.forward_float32, "float64": _native.forward_float64}
 BACKWARD = {"float32": _native.backward_float32, "float64": _native.backward_float64}
+KEPT: dict[str, Any] = {"float32": _native.Kept_float32, "float64": _native.Kept_float64}
 STEPS: dict[str, Any] = {"float32": _native.Steps_float32, "float64": _native.Steps_float64}
 
 
@@ -59,6 +63,33 @@ def dense(weights: Weights) -> Weights:
     return {name: np.ascontiguousarray(array) for name, array in weights.items()}
 
 
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return an array of memory that is used again, see native/memory.hpp."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < 65536:
+        return np.empty(shape, dtype)
+    array: Array = np.asarray(_native.Memory(size)).view(dtype).reshape(shape)
+    return array
+
+
+# Packed weights, by the identity of the array weight_hh; an entry goes when that array goes.
+_kept: dict[int, tuple[Any, Any]] = {}
+
+
+def infer(
+    cell: Cell, weights: Weights, arrays: dict[str, Array | None], sizes: list[int], rows: int
+) -> None:
+    """Run without a tape, with weights that are packed anew only when they have changed."""
+    options, key = describe(cell), weights["weight_hh"]
+    ref, kept = _kept.get(id(key), (None, None))
+    if ref is None or ref() is not key or not kept.forward(options, weights, arrays, sizes, rows):
+        kept = KEPT[key.dtype.name](options, weights)
+        _kept[id(key)] = weakref.ref(key, lambda _, name=id(key): _kept.pop(name, None)), kept
+        if not kept.forward(options, weights, arrays, sizes, rows):  # somebody is changing them
+            FORWARD[key.dtype.name](options, weights, arrays, sizes, rows, False)
+
+
 def forward(
     cell: Cell,
     weights: Weights,
@@ -72,8 +103,8 @@ def forward(
     """Run one cell over packed sequences; see `lstmkit.engine.numpy_twin.forward`."""
     rows, tokens, dtype = len(state[0]), len(x), x.dtype
     hidden, stacked = cell.hidden_size, len(cell.gates) * cell.hidden_size
-    h = np.empty((rows + tokens, cell.output_size), dtype)
-    c = np.empty((rows + tokens, hidden), dtype)
+    h = empty((rows + tokens, cell.output_size), dtype)
+    c = empty((rows + tokens if keep_tape else rows, hidden), dtype)
     h[:rows], c[:rows] = state
     arrays: dict[str, Array | None] = {
         "x": np.ascontiguousarray(x),
@@ -86,21 +117,23 @@ def forward(
     }
     tape = None
     if keep_tape:
-        gates = np.empty((tokens, stacked), dtype)
-        arrays |= {"gates": gates, "squashed": np.empty((tokens, hidden), dtype)}
+        gates = empty((tokens, stacked), dtype)
+        arrays |= {"gates": gates, "squashed": empty((tokens, hidden), dtype)}
         if cell.layer_norm:
-            arrays |= {name: np.empty((tokens, stacked), dtype) for name in ("ih_hat", "hh_hat")}
-            arrays["c_hat"] = np.empty((tokens, hidden), dtype)
+            arrays |= {name: empty((tokens, stacked), dtype) for name in ("ih_hat", "hh_hat")}
+            arrays["c_hat"] = empty((tokens, hidden), dtype)
             for name in ("ih_inverse", "hh_inverse", "c_inverse"):
-                arrays[name] = np.empty(tokens, dtype)
+                arrays[name] = empty((tokens,), dtype)
         if cell.gate_clip:
-            arrays["gates_inside"] = np.empty((tokens, stacked), np.uint8)
+            arrays["gates_inside"] = empty((tokens, stacked), np.uint8)
         if cell.cell_clip:
-            arrays["c_inside"] = np.empty((tokens, hidden), np.uint8)
+            arrays["c_inside"] = empty((tokens, hidden), np.uint8)
         tape = NativeTape(arrays, gates, h, c, masks, sizes, rows)
-    FORWARD[dtype.name](describe(cell), dense(weights), arrays, sizes, rows, keep_tape)
+        FORWARD[dtype.name](describe(cell), dense(weights), arrays, sizes, rows, True)
+    else:
+        infer(cell, dense(weights), arrays, sizes, rows)
     last = last_rows(rows, sizes)
-    return h[rows:], (h[last], c[last]), tape
+    return h[rows:], (h[last], c[last] if keep_tape else c), tape
 
 
 def backward(
@@ -108,9 +141,9 @@ def backward(
 ) -> tuple[Array, State, Weights]:
     """Run the exact gradient; see `lstmkit.engine.numpy_twin.backward`."""
     dh, dc = dstate[0].copy(), dstate[1].copy()
-    dx = np.empty((len(dy), cell.input_size), dy.dtype)
+    dx = empty((len(dy), cell.input_size), dy.dtype)
     flow: dict[str, Any] = {"dy": np.ascontiguousarray(dy), "dh": dh, "dc": dc, "dx": dx}
-    grads = {name: np.empty(shape, dy.dtype) for name, shape in cell.shapes().items()}
+    grads = {name: empty(shape, dy.dtype) for name, shape in cell.shapes().items()}
     BACKWARD[dy.dtype.name](
         describe(cell), dense(weights), tape.arrays, tape.sizes, tape.rows, flow, grads
     )
@@ -122,6 +155,5 @@ class Stepper:
 
     def __init__(self, cells: list[Cell], weights: list[Weights], rows: int) -> None:
         dtype = weights[0]["weight_ih"].dtype.name
-        options = [describe(cell) for cell in cells]
-        self.step = STEPS[dtype](options, [dense(w) for w in weights], rows).step
-        """``step(x (N, I), h (L, N, P), c (L, N, H))`` puts the new state in place of the old."""
+        steps = STEPS[dtype]([describe(cell) for cell in cells], [dense(w) for w in weights], rows)
+        self.bind, self.step = steps.bind, steps.step  # see `lstmkit.engine.numpy_twin.Stepper`

@@ -210,13 +210,19 @@ class Stepper:
         self.cells = cells
         self.weights = [{name: w.copy() for name, w in one.items()} for one in weights]
 
-    def step(self, x: Array, h: Array, c: Array) -> None:
-        """X (N, I); h (L, N, P) and c (L, N, H) become the new state, in place."""
+    def bind(self, h: Array, c: Array) -> None:
+        """Let every step change these arrays: h (L, N, P) and c (L, N, H)."""
+        self.h, self.c = h, c
+
+    def step(self, x: Array, y: Array) -> None:
+        """X (N, I); the new state takes the place of the old, and y (N, P) is the last layer's h."""
         with np.errstate(over="ignore"):
             for k, (cell, weights) in enumerate(zip(self.cells, self.weights, strict=True)):
                 z, _ = project(cell, weights, x)
-                h[k], c[k], _, _ = advance(cell, weights, z, h[k], c[k], NO_MASKS)
-                x = h[k]
+                h, c, _, _ = advance(cell, weights, z, self.h[k], self.c[k], NO_MASKS)
+                self.h[k], self.c[k] = h, c
+                x = self.h[k]
+        y[...] = x
 
 
 def backward(

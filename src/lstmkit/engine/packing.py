@@ -6,8 +6,10 @@ step 1 of those that have one, and so on. PyTorch's PackedSequence has the same 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from lstmkit.shapes import Array
 
@@ -23,6 +25,8 @@ class Packing:
         N and T.
     lengths : array (N,) of int64, optional
         Real steps of each sequence, 0 to T; all T by default.
+    empty : callable
+        Makes the arrays, as `numpy.empty` does.
 
     Attributes
     ----------
@@ -32,8 +36,14 @@ class Packing:
         The number of real steps in all.
     """
 
-    def __init__(self, batch: int, steps: int, lengths: NDArray[np.int64] | None = None) -> None:
-        self.batch, self.steps = batch, steps
+    def __init__(
+        self,
+        batch: int,
+        steps: int,
+        lengths: NDArray[np.int64] | None = None,
+        empty: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty,
+    ) -> None:
+        self.batch, self.steps, self._empty = batch, steps, empty
         self.full = lengths is None or bool((lengths == steps).all())
         if self.full:
             self.sizes = [batch] * steps if batch else []
@@ -46,35 +56,40 @@ class Packing:
         self.sizes = [int(n) for n in counts if n]
         self.tokens = sum(self.sizes)
         starts = np.concatenate(([0], np.cumsum(self.sizes)))[:-1].astype(np.intp)
-        self._time = np.repeat(np.arange(len(self.sizes)), self.sizes)
-        sorted_row = np.arange(self.tokens) - starts[self._time]
-        self._row = self.order[sorted_row]
-        mirrored = self.sorted_lengths[sorted_row] - 1 - self._time
-        self._mirror = starts[mirrored] + sorted_row
+        time = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        sorted_row = np.arange(self.tokens) - starts[time]
+        self._place: Index = self.order[sorted_row] * steps + time  # in the flat (N · T)
+        self._mirror: Index = starts[self.sorted_lengths[sorted_row] - 1 - time] + sorted_row
 
     def pack(self, x: Array) -> Array:
         """(N, T, …) → (tokens, …), a copy."""
+        rest = x.shape[2:]
+        packed = self._empty((self.tokens, *rest), x.dtype)
         if self.full:
-            return x.swapaxes(0, 1).copy(order="C").reshape(self.tokens, *x.shape[2:])
-        packed: Array = x[self._row, self._time]
+            np.copyto(packed.reshape(self.steps, self.batch, *rest), x.swapaxes(0, 1))
+        else:
+            x.reshape(-1, *rest).take(self._place, axis=0, out=packed, mode="clip")
         return packed
 
     def unpack(self, packed: Array) -> Array:
         """(tokens, …) → (N, T, …), a copy with zeros past each end."""
         rest = packed.shape[1:]
+        x = self._empty((self.batch, self.steps, *rest), packed.dtype)
         if self.full:
-            by_time = packed.reshape(self.steps, self.batch, *rest)
-            return by_time.swapaxes(0, 1).copy(order="C")
-        x = np.zeros((self.batch, self.steps, *rest), packed.dtype)
-        x[self._row, self._time] = packed
+            np.copyto(x, packed.reshape(self.steps, self.batch, *rest).swapaxes(0, 1))
+        else:
+            x.fill(0)
+            x.reshape(-1, *rest)[self._place] = packed
         return x
 
     def mirror(self, packed: Array) -> Array:
         """Turn each sequence around within its own length. Twice gives back the original."""
+        turned = self._empty(packed.shape, packed.dtype)
         if self.full:
-            by_time = packed.reshape(self.steps, self.batch, *packed.shape[1:])
-            return np.ascontiguousarray(by_time[::-1]).reshape(packed.shape)
-        turned: Array = packed[self._mirror]
+            shape = self.steps, self.batch, *packed.shape[1:]
+            np.copyto(turned.reshape(shape), packed.reshape(shape)[::-1])
+        else:
+            packed.take(self._mirror, axis=0, out=turned, mode="clip")
         return turned
 
     def sort(self, rows: Array) -> Array:

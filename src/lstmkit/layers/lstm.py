@@ -394,8 +394,8 @@ class LSTM:
             for k in range(self.num_layers)
         ]
         start = np.stack([h for h, _ in starts]), np.stack([c for _, c in starts])
-        step = self.stack.stepper(self.parameters, batch).step
-        return Stream(step, start, self.input_size, self.dtype)
+        stepper = self.stack.stepper(self.parameters, batch)
+        return Stream(stepper, start, self.input_size, self.dtype)
 
     # ------------------------------------------------------------------ files and other forms
 
@@ -500,7 +500,7 @@ class LSTM:
         lengths_: NDArray[np.int64] | None = None
         if lengths is not None:
             lengths_ = integer_array("lstm", "lengths", lengths, (("batch", batch),), 0, steps)
-        packing = engine.Packing(batch, steps, lengths_)
+        packing = engine.Packing(batch, steps, lengths_, engine.empty)
         fresh = None
         if reset is not None:
             marks = boolean_array("lstm", "reset", reset, (("batch", batch), ("time", steps)))

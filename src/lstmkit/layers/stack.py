@@ -89,7 +89,10 @@ class Stack:
                 ends.append(end)
                 if tape is not None:
                     tapes.append(tape)
-            y = np.concatenate(outputs, axis=1) if self.directions == 2 else outputs[0]
+            y = outputs[0]
+            if self.directions == 2:
+                width = sum(out.shape[1] for out in outputs)
+                y = np.concatenate(outputs, axis=1, out=engine.empty((len(y), width), y.dtype))
         tape_ = StackTape(packing, tapes, dropped, state is None) if keep_tape else None
         return y, _stack(ends, packing), tape_
 
