@@ -23,7 +23,8 @@ def settle(limit: float = 0.5) -> None:
     start = time.perf_counter()
     while time.perf_counter() - start < limit:
         used = time.process_time()
-        time.sleep(0.03)  # the system counts what another processor does only at its ticks, of 10 ms
+        # The system counts what another processor does only at its ticks, up to 10 ms apart.
+        time.sleep(0.03)
         if time.process_time() - used < 0.002:
             return
 

@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -16,6 +17,7 @@
 
 namespace nb = nanobind;
 using namespace lstmkit;
+using namespace nb::literals;
 
 namespace {
 
@@ -135,36 +137,69 @@ template <class T> Tape<T> make_tape(const Cell<T>& cell, Arrays& a, const std::
     return t;
 }
 
-template <class T>
-void forward(const std::vector<double>& options, nb::dict weights, nb::dict arrays, const std::vector<Size>& sizes, Size rows, bool taped) {
-    Arrays held_weights(weights), held(arrays);
-    const Cell<T> cell = make_cell<T>(options, held_weights);
-    const Tape<T> tape = make_tape(cell, held, sizes, rows, taped);
-    nb::gil_scoped_release released;
-    kernels<T>().forward(cell, tape);
-}
-
 // The packed weights of a cell, for many calls without a tape.
 template <class T> class Kept {
   public:
-    Kept(const std::vector<double>& options, nb::dict weights) : Kept(options, Arrays(std::move(weights))) {}
-    // False, and nothing is done, if the weights are not what they were.
-    bool forward(const std::vector<double>& options, nb::dict weights, nb::dict arrays, const std::vector<Size>& sizes, Size rows) {
-        Arrays held_weights(weights), held(arrays);
-        const Cell<T> cell = make_cell<T>(options, held_weights);
-        const Tape<T> tape = make_tape(cell, held, sizes, rows, false);
+    Kept(const std::vector<double>& options, nb::dict weights) : options_(options) {
+        Arrays held(weights);
+        prepared_ = kernels<T>().prepare(make_cell<T>(options, held));
+    }
+    // Whether the weights are still what they were.
+    bool of(const std::vector<double>& options, nb::dict weights) const {
+        Arrays held(weights);
+        const Cell<T> cell = make_cell<T>(options, held);
         if (options != options_) return false;
         nb::gil_scoped_release released;
-        if (!prepared_->of(cell)) return false;
-        prepared_->forward(cell, tape);
-        return true;
+        return prepared_->of(cell);
+    }
+    const Prepared<T>& prepared(const std::vector<double>& options) const {
+        if (options != options_) throw std::invalid_argument("the kept weights are another cell's");
+        return *prepared_;
     }
 
   private:
-    Kept(const std::vector<double>& options, Arrays weights)
-        : options_(options), prepared_(kernels<T>().prepare(make_cell<T>(options, weights))) {}
     std::vector<double> options_;
     std::unique_ptr<Prepared<T>> prepared_;
+};
+
+// A pass over one cell, with all arrays that it needs, checked and held.
+class Call {
+  public:
+    Call() = default;
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+    virtual ~Call() = default;
+    virtual void run() = 0;
+    bool small = false;  // so few rows that a team divides two calls better than one
+};
+template <class T> bool is_small(const Cell<T>& cell, Size rows) {
+    return rows < 16 && (get_threads() <= 2 || rows * cell.gates * cell.hidden * cell.output < 40000);
+}
+
+template <class T> class ForwardCall final : public Call {
+  public:
+    ForwardCall(const std::vector<double>& options, nb::dict weights, nb::dict arrays, std::vector<Size> sizes, Size rows, nb::object kept)
+        : weights_(weights), arrays_(arrays), sizes_(std::move(sizes)), kept_(kept), taped_(kept.is_none()) {
+        cell_ = make_cell<T>(options, weights_);
+        tape_ = make_tape(cell_, arrays_, sizes_, rows, taped_);
+        if (!taped_) prepared_ = &nb::cast<const Kept<T>&>(kept).prepared(options);
+        small = is_small(cell_, rows);
+    }
+    void run() override {
+        if (taped_)
+            kernels<T>().forward(cell_, tape_);
+        else
+            prepared_->forward(cell_, tape_);
+    }
+
+  private:
+    Arrays weights_, arrays_;
+    std::vector<Size> sizes_;
+    nb::object kept_;
+    bool taped_;
+    const Prepared<T>* prepared_ = nullptr;
+    Cell<T> cell_{};
+    Tape<T> tape_{};
 };
 
 // Memory for a NumPy array, which comes back for others when the last view of it is gone.
@@ -188,34 +223,55 @@ class Memory {
     void* data_;
 };
 
-template <class T>
-void backward(const std::vector<double>& options, nb::dict weights, nb::dict arrays, const std::vector<Size>& sizes, Size rows, nb::dict flow, nb::dict gradients) {
-    Arrays held_weights(weights), held(arrays), held_flow(flow), held_gradients(gradients);
-    const Cell<T> cell = make_cell<T>(options, held_weights);
-    const Tape<T> tape = make_tape(cell, held, sizes, rows, true);
-    const Size I = cell.input, H = cell.hidden, P = cell.output, GH = cell.gates * H;
-    Gradients<T> g{};
-    g.dy = held_flow.get<T>("dy", tape.tokens * P);
-    g.dh = held_flow.get<T>("dh", rows * P, true), g.dc = held_flow.get<T>("dc", rows * H, true);
-    g.dx = held_flow.get<T>("dx", tape.tokens * I, true);
-    const auto gradient = [&](const char* name, Size count, const T* weight) {
-        T* found = held_gradients.get<T>(name, count, true);
-        if (weight && !found) throw std::invalid_argument(std::string("no room for the gradient of ") + name);
-        return found;
-    };
-    g.weight_ih = gradient("weight_ih", GH * I, cell.weight_ih);
-    g.weight_hh = gradient("weight_hh", GH * P, cell.weight_hh);
-    g.bias = gradient("bias", GH, cell.bias);
-    g.peephole = gradient("peephole", (cell.gates - 1) * H, cell.peephole);
-    g.weight_hr = gradient("weight_hr", P * H, cell.weight_hr);
-    g.norm_ih_gain = gradient("norm_ih_gain", GH, cell.norm_ih_gain);
-    g.norm_hh_gain = gradient("norm_hh_gain", GH, cell.norm_hh_gain);
-    g.norm_c_gain = gradient("norm_c_gain", H, cell.norm_c_gain);
-    g.norm_c_shift = gradient("norm_c_shift", H, cell.norm_c_shift);
-    g.h_0 = gradient("h_0", P, cell.h_0), g.c_0 = gradient("c_0", H, cell.c_0);
-    if (!g.dy || !g.dh || !g.dc || !g.dx) throw std::invalid_argument("a gradient lacks dy, dh, dc or dx");
+template <class T> class BackwardCall final : public Call {
+  public:
+    BackwardCall(const std::vector<double>& options, nb::dict weights, nb::dict arrays, std::vector<Size> sizes, Size rows, nb::dict flow, nb::dict gradients)
+        : weights_(weights), arrays_(arrays), flow_(flow), gradients_(gradients), sizes_(std::move(sizes)) {
+        cell_ = make_cell<T>(options, weights_);
+        tape_ = make_tape(cell_, arrays_, sizes_, rows, true);
+        const Cell<T>& cell = cell_;
+        const Size I = cell.input, H = cell.hidden, P = cell.output, GH = cell.gates * H;
+        Gradients<T>& g = out_;
+        g.dy = flow_.get<T>("dy", tape_.tokens * P);
+        g.dh = flow_.get<T>("dh", rows * P, true), g.dc = flow_.get<T>("dc", rows * H, true);
+        g.dx = flow_.get<T>("dx", tape_.tokens * I, true);
+        const auto gradient = [&](const char* name, Size count, const T* weight) {
+            T* found = gradients_.get<T>(name, count, true);
+            if (weight && !found) throw std::invalid_argument(std::string("no room for the gradient of ") + name);
+            return found;
+        };
+        g.weight_ih = gradient("weight_ih", GH * I, cell.weight_ih);
+        g.weight_hh = gradient("weight_hh", GH * P, cell.weight_hh);
+        g.bias = gradient("bias", GH, cell.bias);
+        g.peephole = gradient("peephole", (cell.gates - 1) * H, cell.peephole);
+        g.weight_hr = gradient("weight_hr", P * H, cell.weight_hr);
+        g.norm_ih_gain = gradient("norm_ih_gain", GH, cell.norm_ih_gain);
+        g.norm_hh_gain = gradient("norm_hh_gain", GH, cell.norm_hh_gain);
+        g.norm_c_gain = gradient("norm_c_gain", H, cell.norm_c_gain);
+        g.norm_c_shift = gradient("norm_c_shift", H, cell.norm_c_shift);
+        g.h_0 = gradient("h_0", P, cell.h_0), g.c_0 = gradient("c_0", H, cell.c_0);
+        if (!g.dy || !g.dh || !g.dc || !g.dx) throw std::invalid_argument("a gradient lacks dy, dh, dc or dx");
+        small = is_small(cell_, rows);
+    }
+    void run() override { kernels<T>().backward(cell_, tape_, out_); }
+
+  private:
+    Arrays weights_, arrays_, flow_, gradients_;
+    std::vector<Size> sizes_;
+    Cell<T> cell_{};
+    Tape<T> tape_{};
+    Gradients<T> out_{};
+};
+
+// The calls of a layer's directions, which do not need each other. Small ones run side by side, each
+// by one thread: who is in a team already gets no team of its own.
+void run(const std::vector<Call*>& calls) {
+    bool small = calls.size() > 1;
+    for (const Call* call : calls) small = small && call->small;
     nb::gil_scoped_release released;
-    kernels<T>().backward(cell, tape, g);
+    in_pieces(small ? std::min(int(calls.size()), get_threads()) : 1, [&](Team team) {
+        for (size_t k = size_t(team.index); k < calls.size(); k += size_t(team.size)) calls[k]->run();
+    });
 }
 
 template <class T> class Steps {
@@ -259,15 +315,18 @@ template <class T> class Steps {
 
 template <class T> void bind(nb::module_& m, const char* suffix) {
     const auto name = [suffix](const char* stem) { return std::string(stem) + suffix; };
-    m.def(name("forward").c_str(), &forward<T>);
-    m.def(name("backward").c_str(), &backward<T>);
+    nb::class_<ForwardCall<T>, Call>(m, name("Forward").c_str())
+        .def(nb::init<const std::vector<double>&, nb::dict, nb::dict, std::vector<Size>, Size, nb::object>(), "options"_a,
+             "weights"_a, "arrays"_a, "sizes"_a, "rows"_a, "kept"_a.none());
+    nb::class_<BackwardCall<T>, Call>(m, name("Backward").c_str())
+        .def(nb::init<const std::vector<double>&, nb::dict, nb::dict, std::vector<Size>, Size, nb::dict, nb::dict>());
     m.def(name("apply").c_str(), [](int kind, nb::handle z, nb::handle a, Size count) {
         const View in(z.ptr(), count * Size(sizeof(T)), false, "z"), out(a.ptr(), count * Size(sizeof(T)), true, "a");
         kernels<T>().apply(Activation(kind), static_cast<const T*>(in.data()), static_cast<T*>(out.data()), count);
     });
     nb::class_<Kept<T>>(m, name("Kept").c_str())
         .def(nb::init<const std::vector<double>&, nb::dict>())
-        .def("forward", &Kept<T>::forward);
+        .def("of", &Kept<T>::of);
     nb::class_<Steps<T>>(m, name("Steps").c_str())
         .def(nb::init<const std::vector<std::vector<double>>&, const std::vector<nb::dict>&, Size>())
         .def("bind", &Steps<T>::bind)
@@ -282,6 +341,8 @@ NB_MODULE(_native, m) {
     } catch (const std::invalid_argument& error) {
         throw nb::import_error(error.what());
     }
+    nb::class_<Call>(m, "Call");
+    m.def("run", &run);
     bind<float>(m, "_float32");
     bind<double>(m, "_float64");
     nb::class_<Memory>(m, "Memory").def(nb::init<std::size_t>()).def_prop_ro("__array_interface__", &Memory::array_interface);

@@ -3,39 +3,40 @@ from typing import Any
 
 from lstmkit.shapes import Array
 
-def forward_float32(
-    options: list[float],
-    weights: dict[str, Array],
-    arrays: dict[str, Any],
-    sizes: list[int],
-    rows: int,
-    taped: bool,
-) -> None: ...
-def backward_float32(
-    options: list[float],
-    weights: dict[str, Array],
-    arrays: dict[str, Any],
-    sizes: list[int],
-    rows: int,
-    flow: dict[str, Array],
-    gradients: dict[str, Array],
-) -> None: ...
-
-forward_float64 = forward_float32
-backward_float64 = backward_float32
-
 class Kept_float32:
     def __init__(self, options: list[float], weights: dict[str, Array]) -> None: ...
-    def forward(
+    def of(self, options: list[float], weights: dict[str, Array]) -> bool: ...
+
+class Call: ...
+
+class Forward_float32(Call):
+    def __init__(
         self,
         options: list[float],
         weights: dict[str, Array],
         arrays: dict[str, Any],
         sizes: list[int],
         rows: int,
-    ) -> bool: ...
+        kept: Kept_float32 | None,
+    ) -> None: ...
+
+class Backward_float32(Call):
+    def __init__(
+        self,
+        options: list[float],
+        weights: dict[str, Array],
+        arrays: dict[str, Any],
+        sizes: list[int],
+        rows: int,
+        flow: dict[str, Array],
+        gradients: dict[str, Array],
+    ) -> None: ...
 
 Kept_float64 = Kept_float32
+Forward_float64 = Forward_float32
+Backward_float64 = Backward_float32
+
+def run(calls: list[Call]) -> None: ...
 
 class Memory:
     def __init__(self, size: int) -> None: ...

@@ -51,9 +51,7 @@ class Stream:
     (1, 4)
     """
 
-    def __init__(
-        self, stepper: Stepper, start: State, input_size: int, dtype: DTypeLike
-    ) -> None:
+    def __init__(self, stepper: Stepper, start: State, input_size: int, dtype: DTypeLike) -> None:
         self._start, self._dtype = start, np.dtype(dtype)
         self._input_shape = (start[0].shape[1], input_size)
         self._output_shape = start[0].shape[1:]

@@ -1,6 +1,7 @@
 """The door to the engine: one cell over time, by the fastest twin that is there.
 
-`forward`, `backward` and `Stepper` have one contract, written in `lstmkit.engine.numpy_twin`.
+`forward_all`, `backward_all` and `Stepper` have one contract, that of
+`lstmkit.engine.numpy_twin`.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ __all__ = [
     "Tape",
     "Weights",
     "backend",
-    "backward",
+    "backward_all",
     "empty",
-    "forward",
+    "forward_all",
     "set_num_threads",
     "stepper",
 ]
@@ -76,30 +77,40 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return array
 
 
-def forward(
-    cell: Cell,
-    weights: Weights,
-    x: Array,
-    state: State,
-    sizes: list[int],
-    reset: Array | None = None,
-    masks: Masks = NO_MASKS,
-    keep_tape: bool = True,
-) -> tuple[Array, State, Any]:
-    """Run one cell over packed sequences: y (tokens, P), the final state, the tape."""
-    result: tuple[Array, State, Any] = _twin(x.dtype).forward(
-        cell, weights, x, state, sizes, reset, masks, keep_tape
-    )
-    return result
+def forward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Any]]:
+    """Run cells that do not need each other, as the directions of a layer.
+
+    Parameters
+    ----------
+    calls : list of tuples
+        The arguments of `lstmkit.engine.numpy_twin.forward`, all of one dtype.
+
+    Returns
+    -------
+    list of tuples
+        For each y (tokens, P), the final state, and the tape.
+    """
+    twin = _twin(calls[0][2].dtype)
+    results: list[tuple[Array, State, Any]] = twin.forward_all(calls)
+    return results
 
 
-def backward(
-    cell: Cell, weights: Weights, tape: Any, dy: Array, dstate: State
-) -> tuple[Array, State, Weights]:
-    """Run back by the twin that made the tape: dx, the gradient in the state, in the weights."""
-    twin: Any = numpy_twin if isinstance(tape, Tape) else native
-    result: tuple[Array, State, Weights] = twin.backward(cell, weights, tape, dy, dstate)
-    return result
+def backward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Weights]]:
+    """Run back by the twin that made the tapes.
+
+    Parameters
+    ----------
+    calls : list of tuples
+        The arguments of `lstmkit.engine.numpy_twin.backward`.
+
+    Returns
+    -------
+    list of tuples
+        For each dx, the gradient in the state, and in the weights.
+    """
+    twin: Any = numpy_twin if isinstance(calls[0][2], Tape) else native
+    results: list[tuple[Array, State, Weights]] = twin.backward_all(calls)
+    return results
 
 
 def stepper(cells: list[Cell], weights: list[Weights], rows: int) -> Any:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import weakref
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +21,11 @@ from lstmkit.engine.base import NO_MASKS, Masks, State, Weights, last_rows
 from lstmkit.shapes import Array
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "identity")
-FORWARD = {"float32": _native.forward_float32, "float64": _native.forward_float64}
-BACKWARD = {"float32": _native.backward_float32, "float64": _native.backward_float64}
+FORWARD: dict[str, Any] = {"float32": _native.Forward_float32, "float64": _native.Forward_float64}
+BACKWARD: dict[str, Any] = {
+    "float32": _native.Backward_float32,
+    "float64": _native.Backward_float64,
+}
 KEPT: dict[str, Any] = {"float32": _native.Kept_float32, "float64": _native.Kept_float64}
 STEPS: dict[str, Any] = {"float32": _native.Steps_float32, "float64": _native.Steps_float64}
 
@@ -77,20 +81,35 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 _kept: dict[int, tuple[Any, Any]] = {}
 
 
-def infer(
-    cell: Cell, weights: Weights, arrays: dict[str, Array | None], sizes: list[int], rows: int
-) -> None:
-    """Run without a tape, with weights that are packed anew only when they have changed."""
+def _forget(identity: int, _: Any) -> None:
+    _kept.pop(identity, None)
+
+
+def keep(cell: Cell, weights: Weights) -> Any:
+    """Return the cell's weights, packed anew only when they have changed."""
     options, key = describe(cell), weights["weight_hh"]
     ref, kept = _kept.get(id(key), (None, None))
-    if ref is None or ref() is not key or not kept.forward(options, weights, arrays, sizes, rows):
+    if ref is None or ref() is not key or not kept.of(options, weights):
         kept = KEPT[key.dtype.name](options, weights)
-        _kept[id(key)] = weakref.ref(key, lambda _, name=id(key): _kept.pop(name, None)), kept
-        if not kept.forward(options, weights, arrays, sizes, rows):  # somebody is changing them
-            FORWARD[key.dtype.name](options, weights, arrays, sizes, rows, False)
+        _kept[id(key)] = weakref.ref(key, partial(_forget, id(key))), kept
+    return kept
 
 
-def forward(
+def forward(*call: Any, **options: Any) -> tuple[Array, State, NativeTape | None]:
+    """Run one cell over packed sequences; see `lstmkit.engine.numpy_twin.forward`."""
+    ready, result = _forward(*call, **options)
+    _native.run([ready])
+    return result()
+
+
+def forward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, NativeTape | None]]:
+    """Run several forward passes that do not need each other, side by side where it pays."""
+    made = [_forward(*call) for call in calls]
+    _native.run([ready for ready, _ in made])
+    return [result() for _, result in made]
+
+
+def _forward(
     cell: Cell,
     weights: Weights,
     x: Array,
@@ -99,8 +118,8 @@ def forward(
     reset: Array | None = None,
     masks: Masks = NO_MASKS,
     keep_tape: bool = True,
-) -> tuple[Array, State, NativeTape | None]:
-    """Run one cell over packed sequences; see `lstmkit.engine.numpy_twin.forward`."""
+) -> tuple[_native.Call, Callable[[], tuple[Array, State, NativeTape | None]]]:
+    """Prepare a forward pass: what is to be run, and what returns its results after that."""
     rows, tokens, dtype = len(state[0]), len(x), x.dtype
     hidden, stacked = cell.hidden_size, len(cell.gates) * cell.hidden_size
     h = empty((rows + tokens, cell.output_size), dtype)
@@ -129,25 +148,41 @@ def forward(
         if cell.cell_clip:
             arrays["c_inside"] = empty((tokens, hidden), np.uint8)
         tape = NativeTape(arrays, gates, h, c, masks, sizes, rows)
-        FORWARD[dtype.name](describe(cell), dense(weights), arrays, sizes, rows, True)
-    else:
-        infer(cell, dense(weights), arrays, sizes, rows)
-    last = last_rows(rows, sizes)
-    return h[rows:], (h[last], c[last] if keep_tape else c), tape
+    weights = dense(weights)
+    kept = None if keep_tape else keep(cell, weights)
+    ready = FORWARD[dtype.name](describe(cell), weights, arrays, sizes, rows, kept)
+
+    def result() -> tuple[Array, State, NativeTape | None]:
+        last = last_rows(rows, sizes)
+        return h[rows:], (h[last], c[last] if keep_tape else c), tape
+
+    return ready, result
 
 
 def backward(
     cell: Cell, weights: Weights, tape: NativeTape, dy: Array, dstate: State
 ) -> tuple[Array, State, Weights]:
     """Run the exact gradient; see `lstmkit.engine.numpy_twin.backward`."""
-    dh, dc = dstate[0].copy(), dstate[1].copy()
-    dx = empty((len(dy), cell.input_size), dy.dtype)
-    flow: dict[str, Any] = {"dy": np.ascontiguousarray(dy), "dh": dh, "dc": dc, "dx": dx}
-    grads = {name: empty(shape, dy.dtype) for name, shape in cell.shapes().items()}
-    BACKWARD[dy.dtype.name](
-        describe(cell), dense(weights), tape.arrays, tape.sizes, tape.rows, flow, grads
-    )
-    return dx, (dh, dc), grads
+    return backward_all([(cell, weights, tape, dy, dstate)])[0]
+
+
+def backward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Weights]]:
+    """Run several backward passes that do not need each other, side by side where it pays."""
+    ready: list[_native.Call] = []
+    results: list[tuple[Array, State, Weights]] = []
+    for cell, weights, tape, dy, dstate in calls:
+        dh, dc = dstate[0].copy(), dstate[1].copy()
+        dx = empty((len(dy), cell.input_size), dy.dtype)
+        flow: dict[str, Any] = {"dy": np.ascontiguousarray(dy), "dh": dh, "dc": dc, "dx": dx}
+        grads = {name: empty(shape, dy.dtype) for name, shape in cell.shapes().items()}
+        ready.append(
+            BACKWARD[dy.dtype.name](
+                describe(cell), dense(weights), tape.arrays, tape.sizes, tape.rows, flow, grads
+            )
+        )
+        results.append((dx, (dh, dc), grads))
+    _native.run(ready)
+    return results
 
 
 class Stepper:

@@ -7,7 +7,7 @@ arrays are packed, see `lstmkit.engine.base`; G is the number of stacked gates, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -203,6 +203,16 @@ def activate(cell: Cell, z: Array) -> None:
         z[:, -H:] = ACTIVATIONS[candidate].value(z[:, -H:])
 
 
+def forward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Tape | None]]:
+    """Run `forward` for each; the native twin runs them side by side."""
+    return [forward(*call) for call in calls]
+
+
+def backward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Weights]]:
+    """Run `backward` for each."""
+    return [backward(*call) for call in calls]
+
+
 class Stepper:
     """Cells one above the other, fed one step at a time, with a copy of their weights."""
 
@@ -215,7 +225,7 @@ class Stepper:
         self.h, self.c = h, c
 
     def step(self, x: Array, y: Array) -> None:
-        """X (N, I); the new state takes the place of the old, and y (N, P) is the last layer's h."""
+        """Take a step: x (N, I) in, y (N, P) out, and the new state in the place of the old."""
         with np.errstate(over="ignore"):
             for k, (cell, weights) in enumerate(zip(self.cells, self.weights, strict=True)):
                 z, _ = project(cell, weights, x)

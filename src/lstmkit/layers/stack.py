@@ -66,7 +66,7 @@ class Stack:
                     mask = dropout(rng, self.dropout, y.shape, y.dtype)
                     y = y * mask
                 dropped.append(mask)
-            outputs = []
+            calls = []
             for d in range(self.directions):
                 k = first + d
                 masks = engine.NO_MASKS
@@ -75,16 +75,20 @@ class Stack:
                         self.cells[k], rng, self.recurrent_dropout, packing.batch,
                         packing.tokens, y.dtype,
                     )  # fmt: skip
-                out, end, tape = engine.forward(
-                    self.cells[k],
-                    self.weights(parameters, k),
-                    packing.mirror(y) if d else y,
-                    self.start(parameters, state, k, packing, y.dtype),
-                    packing.sizes,
-                    reset[d] if reset else None,
-                    masks,
-                    keep_tape,
+                calls.append(
+                    (
+                        self.cells[k],
+                        self.weights(parameters, k),
+                        packing.mirror(y) if d else y,
+                        self.start(parameters, state, k, packing, y.dtype),
+                        packing.sizes,
+                        reset[d] if reset else None,
+                        masks,
+                        keep_tape,
+                    )
                 )
+            outputs = []
+            for d, (out, end, tape) in enumerate(engine.forward_all(calls)):
                 outputs.append(packing.mirror(out) if d else out)
                 ends.append(end)
                 if tape is not None:
@@ -105,25 +109,31 @@ class Stack:
         grads: Grads = {}
         dstarts: list[State] = []
         for first in reversed(range(0, len(self.cells), self.directions)):
-            dx = None
-            for d in reversed(range(self.directions)):
+            calls = []
+            for d in range(self.directions):
                 k = first + d
                 dout = dy[:, d * size : (d + 1) * size]
-                dx_d, dstart, dweights = engine.backward(
-                    self.cells[k],
-                    self.weights(parameters, k),
-                    tape.cells[k],
-                    packing.mirror(dout) if d else dout,
-                    self.start(None, dstate, k, packing, dy.dtype),
+                calls.append(
+                    (
+                        self.cells[k],
+                        self.weights(parameters, k),
+                        tape.cells[k],
+                        packing.mirror(dout) if d else dout,
+                        self.start(None, dstate, k, packing, dy.dtype),
+                    )
                 )
+            dxs = []
+            starts = []
+            for d, (dx, dstart, dweights) in enumerate(engine.backward_all(calls)):
+                k = first + d
                 if self.cells[k].learn_initial_state and tape.learned_start:
                     dweights["h_0"] = dweights["h_0"] + dstart[0].sum(axis=0)
                     dweights["c_0"] = dweights["c_0"] + dstart[1].sum(axis=0)
                 grads |= {short + self.names[k]: array for short, array in dweights.items()}
-                dstarts.insert(0, dstart)
-                dx_d = packing.mirror(dx_d) if d else dx_d
-                dx = dx_d if dx is None else dx + dx_d
-            assert dx is not None
+                starts.append(dstart)
+                dxs.append(packing.mirror(dx) if d else dx)
+            dstarts = starts + dstarts
+            dx = dxs[0] + dxs[1] if self.directions == 2 else dxs[0]
             dy = dx
             mask = tape.dropped[first // self.directions - 1] if first else None
             if mask is not None:
