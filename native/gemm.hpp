@@ -105,6 +105,7 @@ template <class T> struct Target {
     Size apart;      // from one register to the next
     int lanes[8];    // numbers of each register that exist
     bool whole;      // all lanes do
+    const T* start = nullptr;  // what a fresh sum starts from: register c at start + c·apart; null: zero
 };
 
 // acc[r][c] += Σ_k a(r, k) b(k, c), on top of what the target holds (or of zero).
@@ -114,9 +115,12 @@ INLINE void tile(Size inner, const T* a, Size a_row, Size a_step, const B* b, co
     Vec<T> acc[R][C];
     for (int r = 0; r < R; ++r)
         for (int c = 0; c < C; ++c)
-            acc[r][c] = fresh      ? Vec<T>{}
-                        : to.whole ? load(to.out + r * to.row + c * to.apart)
-                                   : load(to.out + r * to.row + c * to.apart, to.lanes[c]);
+            if (fresh && !to.start) {
+                acc[r][c] = Vec<T>{};
+            } else {
+                const T* from = (fresh ? to.start : to.out + r * to.row) + c * to.apart;
+                acc[r][c] = to.whole ? load(from) : load(from, to.lanes[c]);
+            }
     for (Size k = 0; k < inner; ++k) {
         Vec<T> w[C];
         for (int c = 0; c < C; ++c) w[c] = widen(b + (k * C + c) * WIDTH<T>);
@@ -166,7 +170,9 @@ INLINE void tile_of_one_row(Size inner, const T* a, const B* b0, const B* b1, co
     const Target<T>* to[2] = {&to0, &to1};
     for (int s = 0; s < 2; ++s)
         for (int c = 0; c < C; ++c)
-            acc[s][c] = fresh ? Vec<T>{} : load(to[s]->out + c * to[s]->apart, to[s]->lanes[c]);
+            acc[s][c] = !fresh         ? load(to[s]->out + c * to[s]->apart, to[s]->lanes[c])
+                        : to[s]->start ? load(to[s]->start + c * to[s]->apart, to[s]->lanes[c])
+                                       : Vec<T>{};
     for (Size k = 0; k < inner; ++k)
         for (int c = 0; c < C; ++c) {
             acc[0][c] += a[k] * widen(b0 + (k * C + c) * WIDTH<T>);
@@ -180,55 +186,53 @@ INLINE void tile_of_one_row(Size inner, const T* a, const B* b0, const B* b1, co
 template <class T, int C, class B>
 void panel_product(Size rows, Size inner, const T* a, Size row, const B* b, const Target<T>& to, bool fresh) {
     const Size piece = std::max<Size>(16, PANEL_BYTES / (C * LSTMKIT_VECTOR_BYTES));
-    if (inner == 0 && fresh)
-        for (Size r = 0; r < rows; ++r)
-            for (int c = 0; c < C; ++c) store(to.out + r * to.row + c * to.apart, Vec<T>{}, to.lanes[c]);
     for (Size k = 0; k < inner; k += piece)
         tiles<T, C <= 2 ? 6 : TILE_ROWS, C>(rows, std::min(piece, inner - k), a + k, row, 1, b + k * C * WIDTH<T>,
                                             to, fresh && k == 0);
 }
 
-template <class T> Target<T> gate_target(T* z, Size gates, Size hidden, Size block) {
+template <class T> Target<T> gate_target(T* z, const T* bias, Size gates, Size hidden, Size block) {
     const Size at = block * WIDTH<T>;
     const int lanes = int(std::min<Size>(WIDTH<T>, hidden - at));
-    Target<T> to{z + at, gates * hidden, hidden, {}, lanes == WIDTH<T>};
+    Target<T> to{z + at, gates * hidden, hidden, {}, lanes == WIDTH<T>, bias ? bias + at : nullptr};
     for (int c = 0; c < 8; ++c) to.lanes[c] = lanes;
     return to;
 }
 
-// z[r, gate, unit] (+)= Σ_k a[r, k] w[gate, unit, k] for the blocks [first, last) of hidden units.
+// z[r, gate, unit] (+)= Σ_k a[r, k] w[gate, unit, k] for the blocks [first, last) of hidden units; a
+// fresh sum starts from the bias (gates · H) if there is one.
 // `back` goes through the blocks from the last to the first: what an earlier call read last is read
 // first, so that of weights larger than the cache a part is still there.
 template <class T, int C, class B>
-void gate_product_of(Size rows, Size inner, const T* a, Size row, const B* packed, T* z, Size hidden,
-                     Size first, Size last, bool fresh, bool back) {
+void gate_product_of(Size rows, Size inner, const T* a, Size row, const B* packed, T* z, const T* bias,
+                     Size hidden, Size first, Size last, bool fresh, bool back) {
     const Size length = inner * C * WIDTH<T>, across = rows == 1 ? 2 : 1;
     const Size times = (last - first + across - 1) / across;
     for (Size n = 0; n < times; ++n) {
         const Size j = first + (back ? times - 1 - n : n) * across;
-        const Target<T> to = gate_target(z, C, hidden, j);
+        const Target<T> to = gate_target(z, bias, C, hidden, j);
         if (rows > 1)
             panel_product<T, C>(rows, inner, a, row, packed + j * length, to, fresh);
         else if (j + 1 < last)
             tile_of_one_row<T, C>(inner, a, packed + j * length, packed + (j + 1) * length, to,
-                                  gate_target(z, C, hidden, j + 1), fresh);
+                                  gate_target(z, bias, C, hidden, j + 1), fresh);
         else
             tile<T, 1, C>(inner, a, row, 1, packed + j * length, to, fresh);
     }
 }
 
 template <class T, class B>
-void gate_product(Size gates, Size rows, Size inner, const T* a, Size row, const B* packed, T* z,
+void gate_product(Size gates, Size rows, Size inner, const T* a, Size row, const B* packed, T* z, const T* bias,
                   Size hidden, Size first, Size last, bool fresh, bool back) {
     if (gates == 4)
-        gate_product_of<T, 4>(rows, inner, a, row, packed, z, hidden, first, last, fresh, back);
+        gate_product_of<T, 4>(rows, inner, a, row, packed, z, bias, hidden, first, last, fresh, back);
     else
-        gate_product_of<T, 3>(rows, inner, a, row, packed, z, hidden, first, last, fresh, back);
+        gate_product_of<T, 3>(rows, inner, a, row, packed, z, bias, hidden, first, last, fresh, back);
 }
 
 // `registers` of a row, from column `at` on.
 template <class T> Target<T> panel_target(T* out, Size row, Size columns, Size at, int registers) {
-    Target<T> to{out + at, row, WIDTH<T>, {}, columns - at >= registers * WIDTH<T>};
+    Target<T> to{out + at, row, WIDTH<T>, {}, columns - at >= registers * WIDTH<T>, nullptr};
     for (int c = 0; c < registers; ++c) to.lanes[c] = int(std::clamp<Size>(columns - at - c * WIDTH<T>, 0, WIDTH<T>));
     return to;
 }
@@ -298,6 +302,20 @@ void sum_over_tokens(Size tokens, const T* a, Size a_row, F b, T* out, Size step
                     acc[c] += b(t) * load(a + t * a_row + m + c * WIDTH<T>, int(std::min<Size>(WIDTH<T>, n - c * WIDTH<T>)));
         }
         for (Size k = 0; k < n; ++k) out[(m + k) * step] = acc[k / WIDTH<T>][k % WIDTH<T>];
+    }
+}
+// out[m] = Σ_t a[t, m] b[t, m], in the order of t.
+template <class T>
+void sum_of_products(Size tokens, const T* a, const T* b, Size row, T* out, Size first, Size last) {
+    constexpr int C = 8;
+    for (Size m = first; m < last; m += C * WIDTH<T>) {
+        const Size end = std::min<Size>(m + C * WIDTH<T>, last);
+        Vec<T> acc[C] = {};
+        for (Size t = 0; t < tokens; ++t)
+            each_register<T>(m, end, [&](Size k, int lanes) {
+                acc[(k - m) / WIDTH<T>] += load(a + t * row + k, lanes) * load(b + t * row + k, lanes);
+            });
+        each_register<T>(m, end, [&](Size k, int lanes) { store(out + k, acc[(k - m) / WIDTH<T>], lanes); });
     }
 }
 template <class T> void sum_rows(Size tokens, const T* a, Size a_row, T* out, Size first, Size last) {

@@ -38,14 +38,8 @@ template <class T, class B>
 void project(const Cell<T>& cell, const B* packed_ih, Size n, const T* x, T* z, Share units, T* hat, T* inverse,
              T* spare, bool back = false) {
     const Size H = cell.hidden, GH = cell.gates * H;
-    const bool biased = cell.bias && !cell.normalized;
-    const Size from = units.first * WIDTH<T>, to = std::min(H, units.last * WIDTH<T>);
-    if (biased)
-        for (Size k = 0; k < n * cell.gates; ++k) {
-            const T* bias = cell.bias + k % cell.gates * H;
-            std::copy(bias + from, bias + to, z + k * H + from);
-        }
-    gate_product(cell.gates, n, cell.input, x, cell.input, packed_ih, z, H, units.first, units.last, !biased, back);
+    gate_product(cell.gates, n, cell.input, x, cell.input, packed_ih, z, cell.normalized ? nullptr : cell.bias, H,
+                 units.first, units.last, true, back);
     if (!cell.normalized) return;
     for (Size r = 0; r < n; ++r) {
         T* const row = z + r * GH;
@@ -136,18 +130,12 @@ void run_step(const Cell<T>& cell, const B* packed_hh, const B* packed_hr, const
                       step.c + r * H, at(step.squashed, r * H), at(step.zoneout_c, r * H),
                       at(step.gates_inside, r * GH), at(step.c_inside, r * H)};
     };
-    // Apart for whole registers: there the number of lanes is known.
     const auto each_block = [&](const auto& work_on) {
-        for (Size j = units.first; j < units.last; ++j) {
-            const Size unit = j * WIDTH<T>, lanes = H - unit;
-            if (lanes >= WIDTH<T>)
-                work_on(unit, WIDTH<T>);
-            else
-                work_on(unit, int(lanes));
-        }
+        each_register<T>(units.first * WIDTH<T>, std::min(H, units.last * WIDTH<T>), work_on);
     };
     T* const raw = cell.normalized ? work.raw : step.z;
-    gate_product(cell.gates, n, P, step.h_seen, P, packed_hh, raw, H, units.first, units.last, cell.normalized, back);
+    gate_product(cell.gates, n, P, step.h_seen, P, packed_hh, raw, static_cast<const T*>(nullptr), H,
+                 units.first, units.last, cell.normalized, back);
     for (Size r = 0; r < n; ++r) {
         const Row<T> row = row_of(r);
         if (plain) {
@@ -460,20 +448,21 @@ void run_back(const Cell<T>& cell, const Tape<T>& tape, const Gradients<T>& out,
                 const T* gates = tape.gates + token * GH;
                 T* dz = shared.dz + token * GH;
                 T* dseen = cell.normalized ? shared.dseen + token * H : dseen_row.data();
-                for (Size unit = from; unit < to; unit += W)
-                    backward_from_m(cell, gates, tape.squashed + token * H, dm_ + r * H, dz, dseen, unit,
-                                    int(std::min<Size>(W, to - unit)));
+                each_register<T>(from, to, [&](Size unit, int lanes) {
+                    backward_from_m(cell, gates, tape.squashed + token * H, dm_ + r * H, dz, dseen, unit, lanes);
+                });
                 if (cell.normalized) {
                     normalize_backward(dseen, cell.norm_c_gain, tape.c_hat + token * H, tape.c_inverse[token], H,
                                        dseen_row.data());
                     dseen = dseen_row.data();
                 }
-                for (Size unit = from; unit < to; unit += W)
+                each_register<T>(from, to, [&](Size unit, int lanes) {
                     backward_to_z(cell, gates, seen.c_old + r * H,
                                   tape.zoneout_c ? tape.zoneout_c + token * H : nullptr,
                                   tape.gates_inside ? tape.gates_inside + token * GH : nullptr,
                                   tape.c_inside ? tape.c_inside + token * H : nullptr, dseen, dc + r * H, dz, unit,
-                                  int(std::min<Size>(W, to - unit)));
+                                  lanes);
+                });
                 if (cell.normalized)
                     normalize_backward(dz, cell.norm_hh_gain, tape.hh_hat + token * GH, tape.hh_inverse[token], GH,
                                        shared.dr + token * GH);
@@ -500,14 +489,6 @@ void run_back(const Cell<T>& cell, const Tape<T>& tape, const Gradients<T>& out,
             std::fill(dc_r + from, dc_r + to, T(0));
         }
     }
-}
-
-// out[k] = Σ_token a[token, k] · b[token, k], k in [first, last), in the order of token.
-template <class T>
-void sum_of_products(Size tokens, const T* a, const T* b, Size row, T* out, Size first, Size last) {
-    std::fill(out + first, out + last, T(0));
-    for (Size t = 0; t < tokens; ++t)
-        for (Size k = first; k < last; ++k) out[k] += a[t * row + k] * b[t * row + k];
 }
 
 // dp_i = Σ dz_i ∘ c', dp_f = Σ dz_f ∘ c', dp_o = Σ dz_o ∘ c, units [first, last).

@@ -129,37 +129,32 @@ INLINE void forward_from_c(const Cell<T>& cell, const Row<T>& row, Vec<T> seen, 
 constexpr double LAYER_NORM_EPSILON = 1e-5;
 template <class T> T normalize(const T* a, Size n, T* hat) {
     Vec<T> total{};
-    Size k = 0;
-    for (; k < n; k += WIDTH<T>) total += load(a + k, int(std::min<Size>(WIDTH<T>, n - k)));
+    each_register<T>(0, n, [&](Size k, int lanes) { total += load(a + k, lanes); });
     const T mean = sum<T>(total) / T(n);
     Vec<T> squares{};
-    for (k = 0; k < n; k += WIDTH<T>) {
-        const int lanes = int(std::min<Size>(WIDTH<T>, n - k));
-        const Vec<T> d = load(a + k, lanes) - mean;
-        store(hat + k, d, lanes);
-        const Vec<T> there = load(hat + k, lanes);  // zeros where there is nothing
-        squares += there * there;
-    }
+    each_register<T>(0, n, [&](Size k, int lanes) {
+        store(hat + k, load(a + k, lanes) - mean, lanes);
+        const Vec<T> d = load(hat + k, lanes);  // zeros where there is nothing
+        squares += d * d;
+    });
     const T inverse = T(1) / T(__builtin_sqrt(double(sum<T>(squares) / T(n)) + LAYER_NORM_EPSILON));
-    for (k = 0; k < n; ++k) hat[k] *= inverse;
+    each_register<T>(0, n, [&](Size k, int lanes) { store(hat + k, load(hat + k, lanes) * inverse, lanes); });
     return inverse;
 }
 
 // da = (dâ − mean(dâ) − â mean(dâ ∘ â)) / σ, where dâ = da_out ∘ gain.
 template <class T> void normalize_backward(const T* dout, const T* gain, const T* hat, T inverse, Size n, T* da) {
     Vec<T> total{}, along{};
-    for (Size k = 0; k < n; k += WIDTH<T>) {
-        const int lanes = int(std::min<Size>(WIDTH<T>, n - k));
+    each_register<T>(0, n, [&](Size k, int lanes) {
         const Vec<T> d = load(dout + k, lanes) * load(gain + k, lanes);
         total += d;
         along += d * load(hat + k, lanes);
-    }
+    });
     const T mean = sum<T>(total) / T(n), slope = sum<T>(along) / T(n);
-    for (Size k = 0; k < n; k += WIDTH<T>) {
-        const int lanes = int(std::min<Size>(WIDTH<T>, n - k));
+    each_register<T>(0, n, [&](Size k, int lanes) {
         const Vec<T> d = load(dout + k, lanes) * load(gain + k, lanes);
         store(da + k, inverse * (d - mean - load(hat + k, lanes) * slope), lanes);
-    }
+    });
 }
 
 }  // namespace LSTMKIT_NAMESPACE

@@ -51,6 +51,12 @@ template <class T> INLINE void store(T* p, Vec<T> v, int n) {
     store(lanes, v);
     for (int k = 0; k < n; ++k) p[k] = lanes[k];
 }
+// work_on(k, lanes) for the registers of [from, to): apart for whole ones, where the compiler then knows
+// how many lanes there are.
+template <class T, class F> INLINE void each_register(std::int64_t from, std::int64_t to, const F& work_on) {
+    for (; from + WIDTH<T> <= to; from += WIDTH<T>) work_on(from, WIDTH<T>);
+    if (from < to) work_on(from, int(to - from));
+}
 // A weight in bfloat16: the upper half of a float32.
 struct BFloat {
     std::uint16_t bits;
