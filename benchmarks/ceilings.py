@@ -22,7 +22,7 @@ from grid import THREADS, Work
 from timing import settle
 
 READER = """
-typedef unsigned long long lanes __attribute__((vector_size(64)));
+typedef unsigned long long lanes __attribute__((vector_size(32)));  /* wider ones go to memory */
 unsigned long long read_all(const lanes *p, long count, long times) {
     lanes a = {0}, b = {0}, c = {0}, d = {0};
     for (long k = 0; k < times; ++k) {
@@ -32,7 +32,7 @@ unsigned long long read_all(const lanes *p, long count, long times) {
         __asm__ volatile("" ::: "memory");  /* read it again, do not remember it */
     }
     a ^= b ^ c ^ d;
-    return a[0] ^ a[1] ^ a[2] ^ a[3] ^ a[4] ^ a[5] ^ a[6] ^ a[7];
+    return a[0] ^ a[1] ^ a[2] ^ a[3];
 }
 """
 
@@ -87,11 +87,11 @@ def read_rate(size: int, tries: int = 25, sample: float = 0.002) -> float | None
     read = _reader()
     if read is None:
         return None
-    vectors = max(4, size // THREADS // 64)
-    buffers = [np.zeros(64 * vectors + 64, np.uint8) for _ in range(THREADS)]
+    vectors = max(4, size // THREADS // 32)
+    buffers = [np.zeros(32 * vectors + 64, np.uint8) for _ in range(THREADS)]
     addresses = [-(-buffer.ctypes.data // 64) * 64 for buffer in buffers]
-    times = 1 + int(sample * 50e9 / (64 * vectors))
-    bytes_read = THREADS * 64 * (vectors // 4 * 4) * times
+    times = 1 + int(sample * 50e9 / (32 * vectors))
+    bytes_read = THREADS * 32 * (vectors // 4 * 4) * times
     best = np.inf
     with ThreadPoolExecutor(THREADS) as threads:  # ctypes lets go of the GIL
         settle()

@@ -41,8 +41,10 @@ void* take_memory(std::size_t bytes) {
     if (size >= LARGE) {
         std::unique_lock<std::mutex> lock(kept().mutex, std::try_to_lock);
         if (lock.owns_lock()) {
-            const auto found = kept().blocks.find(size);
-            if (found != kept().blocks.end()) {
+            // The last that came back: it may still be in a cache.
+            const auto after = kept().blocks.upper_bound(size);
+            const auto found = after == kept().blocks.begin() ? after : std::prev(after);
+            if (found != kept().blocks.end() && found->first == size) {
                 void* const memory = found->second;
                 kept().blocks.erase(found);
                 kept().bytes -= size;

@@ -341,7 +341,7 @@ template <class T> class Run {
         const Size H = p.H, GH = p.G * H;
         cell = cell_of(p, values_);
         cell.half_weights = half;
-        h_ = extended(values_["h"], p.tokens * p.P), c_ = extended(values_["c"], p.tokens * H);
+        h_ = extended(values_["h"], p.tokens * p.P), c_ = extended(values_["c"], taped ? p.tokens * H : 0);
         tape_.rows = p.N, tape_.tokens = p.tokens, tape_.steps = Size(p.sizes.size()), tape_.sizes = p.sizes.data();
         tape_.x = values_["x"].data(), tape_.reset = p.reset.empty() ? nullptr : p.reset.data();
         tape_.recurrent_mask = find(given_, "recurrent"), tape_.zoneout_c = find(given_, "zoneout_c");
@@ -361,7 +361,18 @@ template <class T> class Run {
             if (!gates_inside_.empty()) tape_.gates_inside = gates_inside_.data();
             if (!c_inside_.empty()) tape_.c_inside = c_inside_.data();
         }
-        kernels_.forward(cell, tape_);
+        if (taped) {
+            kernels_.forward(cell, tape_);
+            return;
+        }
+        const auto prepared = kernels_.prepare(cell);
+        check(prepared->of(cell), "the prepared weights are the cell's");
+        T& weight = values_[p.P > 1 ? "weight_hh" : "weight_ih"].back();
+        const T before = weight;
+        weight += T(1);
+        check(!prepared->of(cell), "weights that changed are not the prepared ones");
+        weight = before;
+        prepared->forward(cell, tape_);
     }
 
     static Cell<T> cell_of(const Problem& p, Values<T>& values) {
@@ -384,9 +395,9 @@ template <class T> class Run {
         Results<T> found{{h_.begin() + p_.N * p_.P, h_.end()}, {}, {}};
         for (Size n = 0; n < p_.N; ++n) {
             const Size length = p_.lengths[n];
-            const Size row = length ? p_.N + p_.starts[length - 1] + n : n;
+            const Size row = length ? p_.N + p_.starts[length - 1] + n : n, row_of_c = tape_.taped ? row : n;
             found.h.insert(found.h.end(), h_.begin() + row * p_.P, h_.begin() + (row + 1) * p_.P);
-            found.c.insert(found.c.end(), c_.begin() + row * p_.H, c_.begin() + (row + 1) * p_.H);
+            found.c.insert(found.c.end(), c_.begin() + row_of_c * p_.H, c_.begin() + (row_of_c + 1) * p_.H);
         }
         return found;
     }
@@ -633,7 +644,7 @@ void test_threads() {
             for (int count = 1; count <= 4; ++count) {
                 set_threads(count);
                 const auto stepper = isa.kernels->of_float.make_stepper({Run<float>::cell_of(p, values)}, rows);
-                std::vector<float> h = values["h"], c = values["c"];
+                std::vector<float> h = values["h"], c = values["c"], y(rows * p.P);
                 for (int t = 0; t < 3; ++t) stepper->step(values["x"].data(), h.data(), c.data(), y.data());
                 if (count == 1) first = h;
                 check(same_bits(h, first), std::string(isa.name) + ": steps with " + std::to_string(count) + " threads");

@@ -1,9 +1,11 @@
 """The native twin: as exact as the readable one, the same bits however it is run, and safe."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -292,3 +294,106 @@ def test_bfloat16_weights_are_rounded_weights(name, monkeypatch):
         stream = half.stream(len(x))
         steps = np.stack([stream.step(x[:, t]) for t in range(x.shape[1])], axis=1)
         np.testing.assert_array_equal(steps, rounded(x)[0])
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", ["plain", "projection"])
+def test_weights_that_changed_are_packed_anew(name, bidirectional):
+    """The packed weights are kept from call to call; a change in place of one entry is seen."""
+    lstm, x, *_ = problem(VARIANTS[name] | {"bidirectional": bidirectional}, "float32")
+    for parameter in lstm.parameters.values():
+        before = lstm(x)[0]
+        np.testing.assert_array_equal(lstm(x)[0], before)
+        parameter.flat[-1] += 1
+        fresh = LSTM.from_parameters(lstm.config, lstm.parameters)
+        np.testing.assert_array_equal(lstm(x)[0], fresh(x)[0])
+        assert (lstm(x)[0] != before).any()
+
+
+def test_kept_weights_go_with_the_layer():
+    from lstmkit.engine import native_twin
+
+    before = set(native_twin._kept)
+    lstm, x, *_ = problem({}, "float32")
+    lstm(x)
+    assert len(set(native_twin._kept) - before) == 1
+    del lstm
+    gc.collect()
+    assert set(native_twin._kept) <= before
+
+
+def test_memory_that_is_used_again_is_nobody_elses():
+    """A block comes back only when the last view of it is gone."""
+    from lstmkit.engine import native_twin
+
+    first = native_twin.empty((300, 400), "float32")
+    first[:] = 1
+    view, address = first[7:9], first.ctypes.data
+    del first
+    others = [native_twin.empty((300, 400), "float32") for _ in range(20)]
+    for other in others:
+        other[:] = 2
+    assert (view == 1).all()
+    assert all(other.ctypes.data != address for other in others)
+    del view, others, other
+    again = {native_twin.empty((300, 400), "float32").ctypes.data for _ in range(3)}
+    assert len(again) == 1  # given back at once, found at once
+    assert native_twin.empty((300, 400), "float32").flags.writeable
+
+
+def test_results_are_the_callers_own():
+    """What one call returned stays when others run."""
+    lstm, x, *_ = problem({"bidirectional": True}, "float32", batch=40, steps=60)
+    y, (h, c) = lstm(x)
+    kept = y.copy(), h.copy(), c.copy()
+    for k in range(5):
+        _, _, tape = lstm.forward(x + k)
+        lstm.backward(tape, y)
+        lstm(x - k)
+    for now, then in zip((y, h, c), kept, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_directions_side_by_side_have_the_bits_of_each_alone(count, threads):
+    threads(count)
+    lstm, x, lengths, _, _ = problem({"bidirectional": True}, "float32", (7, 40), batch=3)
+    y = lstm(x, None, lengths)[0]
+    for d, suffix in enumerate(("", "_reverse")):
+        parameters = {
+            name.removesuffix("_reverse"): array
+            for name, array in lstm.parameters.items()
+            if name.endswith("_reverse") == bool(d)
+        }
+        alone = LSTM.from_parameters(lstm.config | {"bidirectional": False}, parameters)
+        for row, length in enumerate(lengths):
+            turned = x[row : row + 1, :length][:, :: -1 if suffix else 1]
+            expected = alone(turned)[0][0][:: -1 if suffix else 1]
+            np.testing.assert_array_equal(y[row, :length, 40 * d : 40 * (d + 1)], expected)
+
+
+def test_a_step_writes_where_it_is_told():
+    lstm, x, *_ = problem({"num_layers": 2}, "float32", batch=4)
+    stream, other = lstm.stream(4), lstm.stream(4)
+    out = np.empty((4, lstm.output_size), np.float32)
+    for t in range(3):
+        assert stream.step(x[:, t], out) is out
+        np.testing.assert_array_equal(out, other.step(x[:, t]))
+
+
+def test_a_step_allocates_nothing():
+    """After the first steps no memory is asked for, by Python or by the kernels."""
+    stream = LSTM(64, 256, seed=0).stream()
+    x, out = np.ones((1, 64), np.float32), np.empty((1, 256), np.float32)
+    for _ in range(100):
+        stream.step(x, out)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(1000):
+            stream.step(x, out)
+        current, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert current - before < 1000  # one list of arguments and the counter of the loop
+    assert peak - before < 2000

@@ -85,6 +85,14 @@ def test_rows_of_a_stream_do_not_mix(stream):
             lambda s: s.step(np.zeros((2, 3))),
             "stream.step: x_t has shape (2, 3); expected (batch=3",
         ),
+        (
+            lambda s: s.step(np.zeros((3, 3)), np.zeros((3, 4))),
+            "stream.step: out is no C-contiguous, writable float32 array of shape (3, 4)",
+        ),
+        (
+            lambda s: s.step(np.zeros((3, 3)), np.zeros((4, 3), np.float32).T),
+            "stream.step: out is no C-contiguous, writable float32 array of shape (3, 4)",
+        ),
         (lambda s: s.step(np.zeros(3)), "stream.step: x_t has shape (3,); expected (batch=3"),
         (lambda s: setattr(s, "state", 5), "stream: state is not a pair of arrays (h, c)"),
         (lambda s: s.reset(rows=[3]), "stream.reset: rows[0] is 3; expected 0 to 2"),
