@@ -37,7 +37,7 @@ using namespace lstmkit;
 
 namespace {
 
-long passed = 0, failed = 0;
+std::atomic<long> passed{0}, failed{0};  // checks may run on several threads
 
 void check(bool good, const std::string& what) {
     good ? ++passed : ++failed;
@@ -822,8 +822,8 @@ int main(int count, char** names) {
             return 2;
         }
         parts[name]();
-        std::printf("%s: %ld checks so far\n", name.c_str(), passed + failed);
+        std::printf("%s: %ld checks so far\n", name.c_str(), passed.load() + failed.load());
     }
-    std::printf("%ld passed, %ld failed\n", passed, failed);
+    std::printf("%ld passed, %ld failed\n", passed.load(), failed.load());
     return failed ? 1 : 0;
 }

@@ -149,7 +149,7 @@ template <class T> INLINE Vec<T> clamp(Vec<T> x, T low, T high) {
 template <class T> INLINE Vec<T> sigmoid(Vec<T> z) {
     constexpr T low = sizeof(T) == 4 ? T(-89) : T(-710), high = sizeof(T) == 4 ? T(88.1) : T(709.1);
     const Power<T> e = exp_parts(-clamp<T>(z, low, high));
-    return T(1) / (e.two_to_n * e.p + (e.two_to_n + T(1)));
+    return T(1) / (T(1) + e.two_to_n * (T(1) + e.p));  // 1 + p > 0: never infinity − infinity
 }
 
 // tanh x = E / (E + 2) with E = e^2x − 1 = 2^n p + (2^n − 1), which near zero is p and loses nothing.

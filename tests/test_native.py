@@ -149,6 +149,16 @@ def test_sigmoid_and_tanh_far_out(dtype):
     np.testing.assert_array_equal(apply(1, z)[:6], [1, -1, 1, -1, 0, np.nan])
 
 
+@pytest.mark.parametrize(("dtype", "near"), [("float32", 88), ("float64", 709)])
+def test_sigmoid_where_it_runs_out_of_numbers(dtype, near):
+    """Between the last normal number and the end of the clamp it falls to 0, and is never nan."""
+    found = apply(0, np.linspace(-near - 5, -near + 5, 100_001).astype(dtype))
+    assert (np.diff(found) >= -2 * np.finfo(dtype).smallest_normal).all()
+    assert found[0] == 0
+    assert 0 < found[-1] < 1e-30
+    np.testing.assert_array_equal(apply(0, np.linspace(near - 5, near + 5, 1001).astype(dtype)), 1)
+
+
 def test_a_nan_in_the_input_is_not_swallowed():
     lstm, x, *_ = problem({}, "float32", batch=2)
     x[0, 3, 2] = np.nan
