@@ -328,7 +328,9 @@ template <class T> void sum_rows(Size tokens, const T* a, Size a_row, T* out, Si
 constexpr Size GRADIENT_PIECE = 256;                     // tokens at a time
 constexpr int GRADIENT_PANEL = MANY_REGISTERS ? 4 : 2;   // registers across
 constexpr Size GRADIENT_ROWS = 96;                       // rows of the result at a time
-constexpr Size GRADIENT_GROUP = 24;                      // rows that are copied side by side
+// Rows that are copied side by side; whole registers and tiles, so that it does not depend on how many
+// threads there are whether a number stands in a whole register.
+constexpr Size GRADIENT_GROUP = LSTMKIT_VECTOR_BYTES == 64 ? 48 : 24;
 template <class T> Size gradient_scratch(Size columns) {
     return GRADIENT_PIECE * (panels<T, GRADIENT_PANEL>(columns) * GRADIENT_PANEL * WIDTH<T> + GRADIENT_ROWS);
 }
