@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -48,17 +49,15 @@ def _find_native() -> ModuleType | None:
     )
     if wanted == "numpy":
         return None
-    try:
-        from lstmkit.engine import native_twin
-    except ModuleNotFoundError as error:
-        if error.name != "lstmkit._native":
-            raise
+    if find_spec("lstmkit._native") is None:
         if wanted == "native" or os.environ.get("LSTMKIT_REQUIRE_NATIVE") == "1":
             raise ImportError(
                 "lstmkit: the native engine is not installed, but LSTMKIT_REQUIRE_NATIVE or "
                 "LSTMKIT_BACKEND asks for it; install a C++ compiler and lstmkit again"
-            ) from None
+            )
         return None
+    from lstmkit.engine import native_twin
+
     return native_twin
 
 
