@@ -231,8 +231,9 @@ void gate_product(Size gates, Size rows, Size inner, const T* a, Size row, const
 }
 
 // `registers` of a row, from column `at` on.
-template <class T> Target<T> panel_target(T* out, Size row, Size columns, Size at, int registers) {
-    Target<T> to{out + at, row, WIDTH<T>, {}, columns - at >= registers * WIDTH<T>, nullptr};
+template <class T>
+Target<T> panel_target(T* out, Size row, Size columns, Size at, int registers, const T* start = nullptr) {
+    Target<T> to{out + at, row, WIDTH<T>, {}, columns - at >= registers * WIDTH<T>, start ? start + at : nullptr};
     for (int c = 0; c < registers; ++c) to.lanes[c] = int(std::clamp<Size>(columns - at - c * WIDTH<T>, 0, WIDTH<T>));
     return to;
 }
@@ -256,21 +257,23 @@ template <class T, class B> T dot(const T* a, const B* b, Size inner) {
     return sum<T>(total);
 }
 
-// out (rows, columns) = a (rows, inner) · b, packed by pack_matrix: the panels [first, last).
+// out (rows, columns) = a (rows, inner) · b, packed by pack_matrix: the panels [first, last). If there is
+// a `start` (columns), each row starts from it.
 template <class T, class B>
 void product(Size rows, Size inner, const T* a, Size row, const B* packed, T* out, Size out_row,
-             Size columns, Size first, Size last, bool back = false) {
+             Size columns, Size first, Size last, bool back = false, const T* start = nullptr) {
     if (columns <= NARROW) {
         if (first == 0 && last > 0)
             for (Size r = 0; r < rows; ++r)
-                for (Size n = 0; n < columns; ++n) out[r * out_row + n] = dot(a + r * row, packed + n * inner, inner);
+                for (Size n = 0; n < columns; ++n)
+                    out[r * out_row + n] = dot(a + r * row, packed + n * inner, inner) + (start ? start[n] : T(0));
         return;
     }
     for (Size n = first; n < last; ++n) {
         const Size p = back ? first + last - 1 - n : n;
         const B* b = packed + p * inner * PANEL * WIDTH<T>;
         const int registers = registers_of<T>(columns, p);
-        const Target<T> to = panel_target(out, out_row, columns, p * PANEL * WIDTH<T>, registers);
+        const Target<T> to = panel_target(out, out_row, columns, p * PANEL * WIDTH<T>, registers, start);
         switch (registers) {
             case 1: panel_product<T, 1>(rows, inner, a, row, b, to, true); break;
             case 2: panel_product<T, 2>(rows, inner, a, row, b, to, true); break;

@@ -9,9 +9,11 @@
 #include <memory>
 #include <vector>
 
+#include "linear.hpp"
 #include "memory.hpp"
 #include "pointwise.hpp"
 #include "pool.hpp"
+#include "shares.hpp"
 
 namespace lstmkit {
 namespace LSTMKIT_NAMESPACE {
@@ -19,18 +21,6 @@ namespace LSTMKIT_NAMESPACE {
 namespace {
 
 template <class T> Size blocks(const Cell<T>& cell) { return round_up(cell.hidden, WIDTH<T>) / WIDTH<T>; }
-
-// [first, last) of n things for one member, in whole multiples of `grain`.
-struct Share {
-    Size first, last;
-};
-Share share(Size n, Size grain, Team team) {
-    const Size pieces = round_up(n, grain) / grain;
-    return {std::min(n, pieces * team.index / team.size * grain),
-            std::min(n, pieces * (team.index + 1) / team.size * grain)};
-}
-
-constexpr Size CHUNK = 96;  // tokens whose gates stay in the second cache
 
 // z (n, G·H) = x W_ihᵀ + b, normalized if the cell asks for it; the blocks [units.first, units.last)
 // of hidden units. Where `hat` (n, G·H) is kept, so is `inverse` (n); `spare` (G·H) serves if not.
@@ -207,11 +197,6 @@ void run_steps(const Cell<T>& cell, const B* packed_ih, const B* packed_hh, cons
         if (meeting) meeting->wait();
     }
 }
-
-// How many members a piece of work is worth, in products: a call of the team costs about a
-// microsecond, a meeting within it half of that.
-constexpr Size CALL = 100000, MEETING = 20000;
-int members(Size work, Size worth = CALL) { return int(std::clamp<Size>(work / worth, 1, get_threads())); }
 
 // Hidden units are divided where there are too few rows, or where the recurrent weights are larger
 // than a processor's own cache; else rows, whose members need not meet at each step.
@@ -711,8 +696,10 @@ template <class T> void apply(Activation kind, const T* z, T* a, Size count) {
 extern const Kernels kernels;
 const Kernels kernels{
     LSTMKIT_VECTOR_BYTES,
-    {forward<float>, prepare<float>, backward<float>, make_stepper<float>, apply<float>},
-    {forward<double>, prepare<double>, backward<double>, make_stepper<double>, apply<double>},
+    {forward<float>, prepare<float>, backward<float>, make_stepper<float>, linear<float>, linear_backward<float>,
+     apply<float>},
+    {forward<double>, prepare<double>, backward<double>, make_stepper<double>, linear<double>, linear_backward<double>,
+     apply<double>},
 };
 
 }  // namespace LSTMKIT_NAMESPACE

@@ -29,6 +29,10 @@ template <class T> struct KernelsOf {
     std::unique_ptr<Prepared<T>> (*prepare)(const Cell<T>&);
     void (*backward)(const Cell<T>&, const Tape<T>&, const Gradients<T>&);
     std::unique_ptr<Stepper<T>> (*make_stepper)(const std::vector<Cell<T>>&, Size rows);
+    // y (rows, out) = x (rows, in) Wᵀ + b with W (out, in); b and db may be null.
+    void (*linear)(Size rows, Size in, Size out, const T* x, const T* weight, const T* bias, T* y);
+    void (*linear_backward)(Size rows, Size in, Size out, const T* x, const T* weight, const T* dy, T* dx, T* dweight,
+                            T* dbias);
     void (*apply)(Activation, const T* z, T* a, Size count);  // for tests of the functions alone
 };
 

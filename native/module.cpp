@@ -274,6 +274,50 @@ void run(const std::vector<Call*>& calls) {
     });
 }
 
+// The sizes of a linear layer's call, and that its arrays have them.
+template <class T> class LinearCall {
+  public:
+    LinearCall(Size rows, Size in, Size out) : rows(rows), in(in), out(out) {
+        if (rows < 0 || in < 1 || out < 1) throw std::invalid_argument("a linear layer has inputs and outputs");
+    }
+    const T* read(nb::handle array, Size count, const char* name) { return view(array, count, false, name); }
+    T* write(nb::handle array, Size count, const char* name) { return view(array, count, true, name); }
+    const Size rows, in, out;
+
+  private:
+    T* view(nb::handle array, Size count, bool writable, const char* name) {
+        if (array.is_none()) return nullptr;
+        views_.emplace_back(array.ptr(), count * Size(sizeof(T)), writable, name);
+        return static_cast<T*>(views_.back().data());
+    }
+    std::vector<View> views_;
+};
+template <class T>
+void linear(Size rows, Size in, Size out, nb::handle x_, nb::handle weight_, nb::handle bias_, nb::handle y_) {
+    LinearCall<T> call(rows, in, out);
+    const T* const x = call.read(x_, rows * in, "x");
+    const T* const weight = call.read(weight_, out * in, "weight");
+    const T* const bias = call.read(bias_, out, "bias");
+    T* const y = call.write(y_, rows * out, "y");
+    if (!x || !weight || !y) throw std::invalid_argument("a linear layer lacks x, weight or y");
+    nb::gil_scoped_release released;
+    kernels<T>().linear(rows, in, out, x, weight, bias, y);
+}
+template <class T>
+void linear_backward(Size rows, Size in, Size out, nb::handle x_, nb::handle weight_, nb::handle dy_, nb::handle dx_,
+                     nb::handle dweight_, nb::handle dbias_) {
+    LinearCall<T> call(rows, in, out);
+    const T* const x = call.read(x_, rows * in, "x");
+    const T* const weight = call.read(weight_, out * in, "weight");
+    const T* const dy = call.read(dy_, rows * out, "dy");
+    T* const dx = call.write(dx_, rows * in, "dx");
+    T* const dweight = call.write(dweight_, out * in, "dweight");
+    T* const dbias = call.write(dbias_, out, "dbias");
+    if (!x || !weight || !dy || !dx || !dweight) throw std::invalid_argument("a linear layer lacks an array");
+    nb::gil_scoped_release released;
+    kernels<T>().linear_backward(rows, in, out, x, weight, dy, dx, dweight, dbias);
+}
+
 template <class T> class Steps {
   public:
     Steps(const std::vector<std::vector<double>>& options, const std::vector<nb::dict>& weights, Size rows) : rows_(rows) {
@@ -320,6 +364,9 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
              "weights"_a, "arrays"_a, "sizes"_a, "rows"_a, "kept"_a.none());
     nb::class_<BackwardCall<T>, Call>(m, name("Backward").c_str())
         .def(nb::init<const std::vector<double>&, nb::dict, nb::dict, std::vector<Size>, Size, nb::dict, nb::dict>());
+    m.def(name("linear").c_str(), &linear<T>, "rows"_a, "inputs"_a, "outputs"_a, "x"_a, "weight"_a, "bias"_a.none(), "y"_a);
+    m.def(name("linear_backward").c_str(), &linear_backward<T>, "rows"_a, "inputs"_a, "outputs"_a, "x"_a, "weight"_a, "dy"_a,
+          "dx"_a, "dweight"_a, "dbias"_a.none());
     m.def(name("apply").c_str(), [](int kind, nb::handle z, nb::handle a, Size count) {
         const View in(z.ptr(), count * Size(sizeof(T)), false, "z"), out(a.ptr(), count * Size(sizeof(T)), true, "a");
         kernels<T>().apply(Activation(kind), static_cast<const T*>(in.data()), static_cast<T*>(out.data()), count);

@@ -557,7 +557,48 @@ void test_half(const Isa& isa, const Variant& variant, Size rows, const std::str
     check(same_bits(h, right.h) && same_bits(c, right.c), name + ": bfloat16 step by step");
 }
 
+// y = x Wᵀ + b and back, against sums of doubles; the arrays end where they must.
+template <class T> void test_linear(const Isa& isa, Size rows, Size in, Size out, bool with_bias, double limit) {
+    std::mt19937 random(unsigned(rows * 131 + in * 17 + out));
+    std::normal_distribution<double> normal;
+    const auto drawn = [&](Size count) {
+        std::vector<T> v(static_cast<size_t>(count));
+        for (T& value : v) value = T(normal(random));
+        return v;
+    };
+    const std::vector<T> x = drawn(rows * in), weight = drawn(out * in), bias = drawn(out), dy = drawn(rows * out);
+    std::vector<T> y(size_t(rows * out), T(9)), dx(size_t(rows * in), T(9)), dweight(size_t(out * in), T(9)), dbias(size_t(out), T(9));
+    of<T>(isa).linear(rows, in, out, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data());
+    of<T>(isa).linear_backward(rows, in, out, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(),
+                               with_bias ? dbias.data() : nullptr);
+    std::vector<double> right_y(y.size()), right_dx(dx.size()), right_dweight(dweight.size()), right_dbias(dbias.size());
+    for (Size r = 0; r < rows; ++r)
+        for (Size n = 0; n < out; ++n) {
+            const double d = double(dy[size_t(r * out + n)]);
+            double& sum = right_y[size_t(r * out + n)] = with_bias ? double(bias[size_t(n)]) : 0;
+            right_dbias[size_t(n)] += d;
+            for (Size k = 0; k < in; ++k) {
+                sum += double(x[size_t(r * in + k)]) * double(weight[size_t(n * in + k)]);
+                right_dx[size_t(r * in + k)] += d * double(weight[size_t(n * in + k)]);
+                right_dweight[size_t(n * in + k)] += d * double(x[size_t(r * in + k)]);
+            }
+        }
+    const std::string name = std::string(isa.name) + " linear " + std::to_string(rows) + "×" + std::to_string(in) + "×" + std::to_string(out);
+    check_at_most(distance(y, right_y), limit * (1 + norm(right_y)), name + " y");
+    check_at_most(distance(dx, right_dx), limit * (1 + norm(right_dx)), name + " dx");
+    check_at_most(distance(dweight, right_dweight), limit * (1 + norm(right_dweight)), name + " dW");
+    if (with_bias) check_at_most(distance(dbias, right_dbias), limit * (1 + norm(right_dbias)), name + " db");
+}
+
 void test_cells() {
+    set_threads(1);  // teams have a part of their own
+    for (const Isa& isa : compilations())
+        for (const Size rows : {0, 1, 4, 5, 300})
+            for (const Size in : {1, 3, 33})
+                for (const Size out : {2, 7, 70}) {
+                    test_linear<float>(isa, rows, in, out, rows != 4, 2e-6);
+                    test_linear<double>(isa, rows, in, out, rows != 4, 1e-13);
+                }
     struct Shape {
         Size I, H;
         std::vector<Size> lengths;
@@ -649,6 +690,23 @@ void test_threads() {
                 if (count == 1) first = h;
                 check(same_bits(h, first), std::string(isa.name) + ": steps with " + std::to_string(count) + " threads");
             }
+        }
+    }
+    for (const Isa& isa : compilations()) {
+        const Size rows = 300, in = 70, out = 90;
+        std::vector<float> x(size_t(rows * in)), weight(size_t(out * in)), dy(size_t(rows * out));
+        for (auto* v : {&x, &weight, &dy})
+            for (size_t k = 0; k < v->size(); ++k) (*v)[k] = float(std::sin(double(k * k)));
+        std::vector<float> first;
+        for (int count = 1; count <= 4; ++count) {
+            set_threads(count);
+            std::vector<float> y(size_t(rows * out)), few(size_t(4 * out)), dx(x.size()), dweight(weight.size()), dbias(size_t{90});
+            of<float>(isa).linear(rows, in, out, x.data(), weight.data(), nullptr, y.data());
+            of<float>(isa).linear(4, in, out, x.data(), weight.data(), nullptr, few.data());
+            of<float>(isa).linear_backward(rows, in, out, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(), dbias.data());
+            for (const auto* part : {&few, &dx, &dweight, &dbias}) y.insert(y.end(), part->begin(), part->end());
+            if (count == 1) first = y;
+            check(same_bits(y, first), std::string(isa.name) + ": a linear layer with " + std::to_string(count) + " threads");
         }
     }
     if (before) check(running_threads() >= before + 3, "the teams were of four");

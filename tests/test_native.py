@@ -12,6 +12,7 @@ import pytest
 
 import lstmkit as lk
 from lstmkit import LSTM, engine
+from lstmkit.engine import numpy_twin
 from lstmkit.shapes import InputError
 
 if engine.native is None:  # the package was installed without it, and says so
@@ -380,6 +381,59 @@ def test_directions_side_by_side_have_the_bits_of_each_alone(count, threads):
             turned = x[row : row + 1, :length][:, :: -1 if suffix else 1]
             expected = alone(turned)[0][0][:: -1 if suffix else 1]
             np.testing.assert_array_equal(y[row, :length, 40 * d : 40 * (d + 1)], expected)
+
+
+LINEAR_SIZES = [
+    (0, 3, 4), (1, 5, 7), (4, 33, 70), (5, 33, 70), (5, 1, 1), (33, 17, 2), (64, 2, 3),
+    (300, 40, 65),
+]  # fmt: skip
+
+
+def linear_problem(sizes, dtype):
+    rng = np.random.default_rng(0)
+    rows, inputs, outputs = sizes
+    arrays = [rng.standard_normal(shape) for shape in [(outputs, inputs), (outputs,)]]
+    weights = dict(zip(("weight", "bias"), (a.astype(dtype) for a in arrays), strict=True))
+    x, dy = (rng.standard_normal((rows, n)).astype(dtype) for n in (inputs, outputs))
+    return weights, x, dy
+
+
+def run_linear(twin, weights, x, dy):
+    dx, grads = twin.linear_backward(weights, x, dy)
+    return [twin.linear(weights, x), dx, *grads.values()]
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 3e-6), ("float64", 1e-14)])
+@pytest.mark.parametrize("sizes", LINEAR_SIZES, ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_twins_agree_on_a_linear_layer(sizes, bias, dtype, limit):
+    weights, x, dy = linear_problem(sizes, dtype)
+    if not bias:
+        del weights["bias"]
+    mine = run_linear(engine.native, weights, x, dy)
+    readable = run_linear(numpy_twin, weights, x, dy)
+    for a, b in zip(mine, readable, strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=limit * max(1.0, np.abs(b).max(initial=0)))
+
+
+@pytest.mark.parametrize("sizes", [(4, 700, 900), (500, 70, 90)], ids=str)
+def test_bits_of_a_linear_layer_do_not_depend_on_the_number_of_threads(sizes, threads):
+    weights, x, dy = linear_problem(sizes, "float32")
+    threads(1)
+    alone = run_linear(engine.native, weights, x, dy)
+    for count in (2, 3, 5):
+        threads(count)
+        for a, b in zip(run_linear(engine.native, weights, x, dy), alone, strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_a_linear_layer_takes_arrays_as_they_lie():
+    weights, x, dy = linear_problem((30, 20, 10), "float64")
+    flipped = {name: np.asfortranarray(array) for name, array in weights.items()}
+    askew = run_linear(engine.native, flipped, np.asfortranarray(x), dy[::-1][::-1])
+    for a, b in zip(askew, run_linear(engine.native, weights, x, dy), strict=True):
+        assert np.array_equal(a, b)
 
 
 def test_a_step_writes_where_it_is_told():

@@ -51,6 +51,24 @@ class Steps_float32:
 
 Steps_float64 = Steps_float32
 
+def linear_float32(
+    rows: int, inputs: int, outputs: int, x: Array, weight: Array, bias: Array | None, y: Array
+) -> None: ...
+def linear_backward_float32(
+    rows: int,
+    inputs: int,
+    outputs: int,
+    x: Array,
+    weight: Array,
+    dy: Array,
+    dx: Array,
+    dweight: Array,
+    dbias: Array | None,
+) -> None: ...
+
+linear_float64 = linear_float32
+linear_backward_float64 = linear_backward_float32
+
 def apply_float32(kind: int, z: Array, a: Array, count: int) -> None: ...
 def apply_float64(kind: int, z: Array, a: Array, count: int) -> None: ...
 def isa() -> str: ...

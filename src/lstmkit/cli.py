@@ -150,6 +150,9 @@ def train(
     embedding_size: Annotated[
         int, typer.Option(min=1, help="Numbers for each token.")
     ] = demo.MODEL["embedding_size"],
+    layer_norm: Annotated[
+        bool, typer.Option(help="Layer normalization: learns from fewer tokens.")
+    ] = demo.MODEL["layer_norm"],
     tokens: Annotated[
         Tokens, typer.Option(help="Bytes take any text later, characters those of this text.")
     ] = Tokens.BYTES,
@@ -192,6 +195,7 @@ def train(
         hidden_size,
         layers,
         embedding_size=embedding_size,
+        layer_norm=layer_norm,
         tokens=tokens.value,
         dropout=dropout,
         seed=seed,

@@ -112,6 +112,21 @@ def backward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Weigh
     return results
 
 
+def linear(weights: Weights, x: Array) -> Array:
+    """Compute x Wᵀ + b for x (n, in): the layer on top of the cells, by the same twin.
+
+    One library's threads must not spin where the other's work: see native/linear.hpp.
+    """
+    y: Array = _twin(np.result_type(x, *weights.values())).linear(weights, x)
+    return y
+
+
+def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weights]:
+    """Return dx and the gradients of `linear`."""
+    found: tuple[Array, Weights] = _twin(x.dtype).linear_backward(weights, x, dy)
+    return found
+
+
 def stepper(cells: list[Cell], weights: list[Weights], rows: int) -> Any:
     """Cells one above the other, fed one step at a time, with the weights as they are now."""
     return _twin(weights[0]["weight_ih"].dtype).Stepper(cells, weights, rows)

@@ -26,6 +26,10 @@ BACKWARD: dict[str, Any] = {
     "float32": _native.Backward_float32,
     "float64": _native.Backward_float64,
 }
+LINEAR: dict[str, Any] = {
+    "float32": (_native.linear_float32, _native.linear_backward_float32),
+    "float64": (_native.linear_float64, _native.linear_backward_float64),
+}
 KEPT: dict[str, Any] = {"float32": _native.Kept_float32, "float64": _native.Kept_float64}
 STEPS: dict[str, Any] = {"float32": _native.Steps_float32, "float64": _native.Steps_float64}
 
@@ -183,6 +187,29 @@ def backward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Weigh
         results.append((dx, (dh, dc), grads))
     _native.run(ready)
     return results
+
+
+def linear(weights: Weights, x: Array) -> Array:
+    """Compute x Wᵀ + b for x (n, in); see `lstmkit.engine.numpy_twin.linear`."""
+    weights = dense(weights)
+    outputs, inputs = weights["weight"].shape
+    y = empty((len(x), outputs), x.dtype)
+    run = LINEAR[x.dtype.name][0]
+    x = np.ascontiguousarray(x)
+    run(len(x), inputs, outputs, x, weights["weight"], weights.get("bias"), y)
+    return y
+
+
+def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weights]:
+    """Run the exact gradient; see `lstmkit.engine.numpy_twin.linear_backward`."""
+    weights, x, dy = dense(weights), np.ascontiguousarray(x), np.ascontiguousarray(dy)
+    outputs, inputs = weights["weight"].shape
+    dx = empty((len(x), inputs), x.dtype)
+    grads = {name: empty(array.shape, x.dtype) for name, array in weights.items()}
+    run = LINEAR[x.dtype.name][1]
+    out = (dx, grads["weight"], grads.get("bias"))
+    run(len(x), inputs, outputs, x, weights["weight"], dy, *out)
+    return dx, grads
 
 
 class Stepper:

@@ -411,6 +411,22 @@ def retreat(
     return dh_old, dc_old, dr, dout
 
 
+def linear(weights: Weights, x: Array) -> Array:
+    """Compute x Wᵀ + b for x (n, in), weight (out, in) and, if there is one, bias (out,)."""
+    y: Array = x @ weights["weight"].T
+    if "bias" in weights:
+        y += weights["bias"]
+    return y
+
+
+def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weights]:
+    """Return dx = dy W, and the gradients dW = dyᵀ x and db = Σ dy."""
+    grads: Weights = {"weight": dy.T @ x}
+    if "bias" in weights:
+        grads["bias"] = dy.sum(axis=0)
+    return dy @ weights["weight"], grads
+
+
 def slopes(cell: Cell, gates: Array) -> Array:
     """Return the derivative of every gate's activation, from its value."""
     H = cell.hidden_size

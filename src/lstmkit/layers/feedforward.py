@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from lstmkit import engine
 from lstmkit.cell import glorot
 from lstmkit.engine.masks import dropout
 from lstmkit.shapes import (
@@ -134,26 +135,15 @@ class Linear:
         """Return dx and the gradients of the parameters."""
         axes = (*tape.shape[:-1], ("output_size", self.output_size))
         check_shape("linear.backward", "dy", dy, axes)
-        return linear_backward(self.parameters, tape, dy)
+        flat_x, flat_dy = (a.reshape(-1, a.shape[-1]) for a in (tape, dy))
+        dx, grads = engine.linear_backward(self.parameters, flat_x, flat_dy)
+        return dx.reshape(tape.shape), grads
 
 
 def linear(weights: dict[str, Array], x: Array) -> Array:
     """Y = x Wᵀ + b for x (…, in): one product over all leading axes."""
-    flat = x.reshape(-1, x.shape[-1]) @ weights["weight"].T
-    if "bias" in weights:
-        flat += weights["bias"]
+    flat = engine.linear(weights, x.reshape(-1, x.shape[-1]))
     return flat.reshape(*x.shape[:-1], len(weights["weight"]))
-
-
-def linear_backward(
-    weights: dict[str, Array], x: Array, dy: Array
-) -> tuple[Array, dict[str, Array]]:
-    """Dx = dy W; dW = dyᵀ x; db = Σ dy."""
-    flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    grads = {"weight": flat_dy.T @ flat_x}
-    if "bias" in weights:
-        grads["bias"] = flat_dy.sum(axis=0)
-    return (flat_dy @ weights["weight"]).reshape(x.shape), grads
 
 
 class Dropout:
