@@ -43,15 +43,20 @@ FLOORS: dict[str, tuple[int, int]] = {
     "layers.feedforward": (3, FILE),
     "layers.lstm": (3, FILE),
     "layers": (3, DOOR),
+    "basic_rnn": (3, FILE),
     "data": (3, FILE),
     "training": (3, FILE),
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
     "tasks": (5, DOOR),
+    "flow": (6, FILE),
     "loading": (6, FILE),
     "__init__": (6, DOOR),  # the public names: above all that they name, below the leaves
     "plots": (7, FILE),
     "demo": (7, FILE),
+    "lesson.adding": (7, BASE),
+    "lesson.laboratory": (7, FILE),
+    "lesson": (7, DOOR),
     "cli": (8, FILE),
     "__main__": (9, FILE),  # python -m lstmkit
 }
