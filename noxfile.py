@@ -85,6 +85,8 @@ def pictureless(session: nox.Session) -> None:
         "--deselect=tests/test_cli.py::test_training_leaves_a_folder_and_prints_the_figure",
         "--deselect=tests/test_cli.py::test_the_demo_does_the_main_job",
         "--ignore=tests/test_plots.py",
+        "--ignore=tests/test_plots_inside.py",
+        "--deselect=tests/lesson/test_lesson_cli.py::test_the_laboratory_leaves_numbers_and_pictures",
     ]
     session.run("pytest", *pictures, *session.posargs)
     session.run("pytest", "tests/test_plots.py", "-k", "without_matplotlib")
