@@ -57,9 +57,17 @@ FLOORS: dict[str, tuple[int, int]] = {
     "plots.inside": (7, FILE),
     "plots": (7, DOOR),
     "demo": (7, FILE),
-    "lesson.adding": (7, BASE),
-    "lesson.laboratory": (7, FILE),
-    "lesson": (7, DOOR),
+    # The lesson's files build on each other: their rooms are numbered from the bottom up.
+    "lesson.adding": (7, 0),
+    "lesson.exercises": (7, 0),
+    "lesson.measured": (7, 0),
+    "lesson.tiny": (7, 0),
+    "lesson.laboratory": (7, 1),
+    "lesson.record": (7, 1),
+    "lesson.notebook": (7, 2),
+    "lesson.grading": (7, 7),
+    "lesson.session": (7, 8),
+    "lesson": (7, 9),
     "lesson_cli": (8, FILE),  # commands that cli.py mounts
     "cli": (9, FILE),
     "__main__": (10, FILE),  # python -m lstmkit

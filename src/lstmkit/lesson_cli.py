@@ -13,8 +13,9 @@ from typer.core import TyperGroup
 
 from lstmkit import plots, store
 from lstmkit.flow import Flow
-from lstmkit.lesson import laboratory
+from lstmkit.lesson import laboratory, notebook, record, session
 from lstmkit.lesson.adding import Training, sequences
+from lstmkit.lesson.exercises import find
 from lstmkit.progress import Progress
 from lstmkit.shapes import InputError
 
@@ -41,6 +42,70 @@ app = typer.Typer(
     help="Write your own LSTM, exercise by exercise: lstmkit lesson DIR writes the workspace.",
     epilog="Example: lstmkit lesson my-lesson",
 )
+
+
+Folder = Annotated[
+    Path, typer.Option("--dir", "-d", help="The workspace; the current folder if not given.")
+]
+Which = Annotated[
+    str | None, typer.Argument(metavar="[EXERCISE]", help="Name or number; the next open one.")
+]
+
+
+@app.command(epilog="Example: lstmkit lesson start my-lesson")
+def start(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite an earlier lesson there, and the work in it.")
+    ] = False,
+) -> None:
+    """Write the workspace: a notebook, the same as plain Python, and your progress."""
+    written = notebook.write(folder, force)
+    typer.echo(f"{folder}: {', '.join(path.name for path in written)}")
+    typer.echo(
+        f"Next: open {folder / notebook.NOTEBOOK} in Jupyter, or {folder / notebook.SCRIPT} in an "
+        "editor and run it with Python."
+    )
+
+
+@app.command(epilog="Example: lstmkit lesson hint cell_step")
+def hint(exercise: Which = None, folder: Folder = Path()) -> None:
+    """Show one hint more, of three: from a nudge to nearly the code."""
+    typer.echo(session.hint(folder, exercise))
+
+
+@app.command(epilog="Example: lstmkit lesson solution cell_step")
+def solution(
+    exercise: Annotated[str, typer.Argument(metavar="EXERCISE", help="Name or number.")],
+    folder: Folder = Path(),
+) -> None:
+    """Show a solution and its explanation, once your own has passed."""
+    typer.echo(session.solution(folder, exercise))
+
+
+@app.command(epilog="Example: lstmkit lesson status --dir my-lesson")
+def status(folder: Folder = Path()) -> None:
+    """Show which exercises are passed and which are open."""
+    typer.echo("\n".join(record.summary(record.read(folder))))
+
+
+@app.command(epilog="Example: lstmkit lesson reset cell_step")
+def reset(
+    exercise: Annotated[
+        str | None, typer.Argument(metavar="[EXERCISE]", help="Name or number; all if not given.")
+    ] = None,
+    folder: Folder = Path(),
+) -> None:
+    """Forget the progress of an exercise, or all of it; your code stays as it is."""
+    if exercise is None:
+        if not (folder / record.FILE).is_file():
+            record.read(folder)  # says that this is no workspace
+        record.write(folder, record.new())
+        typer.echo("forgotten: all progress (the code is as it was)")
+        return
+    name = find(exercise).name
+    record.change(folder, name, **record.Entry()._asdict())
+    typer.echo(f"forgotten: {name} (the code is as it was)")
 
 
 @app.command(epilog="Example: lstmkit lesson gradients -o laboratory")
@@ -77,7 +142,7 @@ def gradients(
     findings = laboratory.investigate(plan, Progress())
     numbers = findings.numbers
     with store.atomic_write(output / NUMBERS) as file:
-        file.write((json.dumps(_rounded(numbers), indent=1) + "\n").encode())
+        file.write(_written(numbers).encode())
     findings.lstm.save(output / LAYER)
     made = [NUMBERS, LAYER]
     try:
@@ -140,10 +205,22 @@ def _summary(numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _written(numbers: dict[str, Any]) -> str:
+    """Write the numbers as JSON, a measurement a line."""
+    parts = []
+    for name, value in numbers.items():
+        rows = value if isinstance(value, list) else [value]
+        lines = ",\n  ".join(json.dumps(_rounded(row)) for row in rows)
+        parts.append(
+            f' "{name}": [\n  {lines}\n ]' if isinstance(value, list) else f' "{name}": {lines}'
+        )
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def _rounded(value: Any) -> Any:
-    """Keep six digits of every number: what is measured is not known better, and files are read."""
+    """Keep five digits of every number: nothing here is known better."""
     if isinstance(value, float):
-        return float(f"{value:.6g}")
+        return float(f"{value:.5g}")
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

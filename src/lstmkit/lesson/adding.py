@@ -91,7 +91,7 @@ class Adder:
 class Training(NamedTuple):
     """How a run goes: Adam, a cosine from ``learning_rate`` to 0, clipped gradients."""
 
-    steps: int = 3000
+    steps: int = 2000
     batch_size: int = 32
     learning_rate: float = 1e-2
     clip_norm: float = 1.0

@@ -75,17 +75,16 @@ def gradient_flow(
     left, *right = grid[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         for colour, (name, flow) in zip(colours_of(len(flows)), flows.items(), strict=True):
-            h_label = name if flow.dc is None else f"{name}: ‖∂L/∂h‖"
-            left.plot(flow.dh / flow.dh[0], color=colour, label=h_label)
-            if flow.dc is not None:
-                c_line = {"color": colour, "linestyle": "--", "label": f"{name}: ‖∂L/∂c‖"}
-                left.plot(flow.dc / flow.dc[0], **c_line)
+            left.plot(flow.dh / flow.dh[0], color=colour, label=name)
+            if flow.dc is not None:  # a label that begins with _ stays out of the legend
+                line = {"color": colour, "linestyle": "--", "label": f"_{name}: c"}
+                left.plot(flow.dc / flow.dc[0], **line)
             if flow.kept is not None and flow.kept_most is not None:
-                right[0].plot(flow.kept, color=colour, label=f"{name}: mean of the units")
-                most = {"color": colour, "linestyle": ":", "label": f"{name}: unit that keeps most"}
-                right[0].plot(flow.kept_most, **most)
+                right[0].plot(flow.kept, color=colour, label=name)
+                line = {"color": colour, "linestyle": ":", "label": f"_{name}: most"}
+                right[0].plot(flow.kept_most, **line)
     left.set_ylabel("share of the value at distance 0")
-    left.set_title("gradient in the state")
+    left.set_title("‖∂L/∂h‖" + (" (solid), ‖∂L/∂c‖ (dashed)" if gated else ""))
     for axes in (left, *right):
         axes.set_yscale("log")
         low, high = axes.get_ylim()
@@ -94,7 +93,7 @@ def gradient_flow(
         tidy(axes)
         axes.legend(frameon=False, fontsize="small")
     for axes in right:
-        axes.set_title("direct way: product of the forget gates")
+        axes.set_title("∏ f: mean of the units (solid), the one that keeps most (dotted)")
     figure.suptitle(title)
     return figure
 
