@@ -59,6 +59,12 @@ def grade(exercise: Exercise, namespace: Mapping[str, Any]) -> Verdict:
         return Verdict(False, f"there is no {name} yet; run the cell that defines it, then check")
     if not callable(function):
         return Verdict(False, f"{name} is a {type(function).__name__}; expected a function")
+    if _is_stub(function, exercise):
+        return Verdict(
+            False,
+            f"{name} is not written yet: put your lines in the place of the dots; what it should "
+            "compute stands above it",
+        )
     try:
         cases: list[Case] = _CASES[exercise.name](np.random.default_rng(12))
         for words, arguments, expected in cases:
@@ -66,6 +72,14 @@ def grade(exercise: Exercise, namespace: Mapping[str, Any]) -> Verdict:
     except _Wrong as wrong:
         return Verdict(False, str(wrong))
     return Verdict(True, f"{name} is right in all {len(cases)} cases")
+
+
+def _is_stub(function: Any, exercise: Exercise) -> bool:
+    """Whether the function still does what the lesson's stub does, whatever its docstring."""
+    scratch: dict[str, Any] = {}
+    exec(compile(exercise.stub, "the stub", "exec"), scratch)
+    stub, code = scratch[exercise.function].__code__, getattr(function, "__code__", None)
+    return code is not None and code.co_code == stub.co_code and code.co_names == stub.co_names
 
 
 def name_mistake(exercise: Exercise, namespace: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from lstmkit.lesson import record
 from lstmkit.lesson.exercises import HINTS, Exercise, exercises, find
 from lstmkit.lesson.grading import grade, name_mistake
 from lstmkit.shapes import InputError
+from lstmkit.store import atomic_write
 
 FIGURES = "figures"
 
@@ -47,7 +48,8 @@ class Lesson:
         if answer not in choices:
             quoted = " or ".join(f'"{letter}"' for letter in choices)
             self._say(
-                f"Predict first: write {quoted} in the place of the dots, then run this again."
+                f"{exercise.name}, question {number}: predict first, with {quoted} in the place of "
+                "the dots; then run this again."
             )
             return
         entry = record.read(self.folder)[exercise.name]
@@ -98,8 +100,6 @@ class Lesson:
 
     def show(self, name: str, draw: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """Draw a figure, keep it in the workspace as a PNG, and show it in a notebook."""
-        from lstmkit.store import atomic_write
-
         try:
             figure = draw(*arguments, **options)
         except InputError as error:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from lstmkit import layers
+from lstmkit.conventions import to_textbook
 from lstmkit.losses import cross_entropy
 from lstmkit.optimizers import clip_by_global_norm, global_norm
 from lstmkit.sampling import choose
 from lstmkit.shapes import Array
-from lstmkit.textbook import (
-    LSTM,
-    lstm_backward,
-    lstm_cell_step,
-    lstm_forward,
-    lstm_output_layer,
-    lstm_output_layer_backward,
-)
+from lstmkit.textbook import LSTM, lstm_cell_step, lstm_output_layer, lstm_output_layer_backward
 
-TEXT = "the cat sat on the mat. " * 3
+TEXT = "the cat sat on the mat. " * 2
 HIDDEN = 16
 
 
@@ -55,13 +50,14 @@ class Tiny:
 
     def gradients(self, params: dict[str, Array]) -> tuple[float, dict[str, Array]]:
         """Loss on the text, in nats, and its gradient in each of the ten arrays."""
-        zeros = np.zeros(HIDDEN)
-        h = np.array([h_t for h_t, _ in lstm_forward(self.X, zeros, zeros, params)])
-        logits = lstm_output_layer(h, params["W_hy"], params["b_y"])
-        loss, dlogits = cross_entropy(logits, self.targets)
-        dh, dW, db = lstm_output_layer_backward(h, params["W_hy"], params["b_y"], dlogits)
-        _, _, _, grads = lstm_backward(self.X, zeros, zeros, params, dh)
-        return loss, {**grads, "W_hy": dW, "b_y": db}
+        engine = layers.LSTM.from_textbook({k: w for k, w in params.items() if "y" not in k})
+        h, _, tape = engine.forward(self.X[None])
+        head = params["W_hy"], params["b_y"]
+        loss, dlogits = cross_entropy(lstm_output_layer(h[0], *head), self.targets)
+        dh, dW, db = lstm_output_layer_backward(h[0], *head, dlogits)
+        _, _, grads = engine.backward(tape, dh[None])
+        of_lstm = to_textbook({k.removesuffix("_l0"): grad for k, grad in grads.items()})
+        return loss, {**of_lstm, "W_hy": dW, "b_y": db}
 
     def step(self, rate: float, limit: float = 5.0) -> float:
         """Take one step of gradient descent; return the loss before it."""
@@ -70,7 +66,7 @@ class Tiny:
         self.params = {name: w - rate * grads[name] for name, w in self.params.items()}
         return loss
 
-    def trained(self, steps: int = 200, rate: float = 1.0) -> Tiny:
+    def trained(self, steps: int = 100, rate: float = 2.0) -> Tiny:
         """Train, and return itself."""
         for _ in range(steps):
             self.step(rate)
