@@ -29,8 +29,7 @@ class _Lesson(TyperGroup):
     """`lstmkit lesson DIR` is short for `lstmkit lesson start DIR`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words = [word for word in args if not word.startswith("-")]
-        if words and args[0] not in self.commands and not {"-h", "--help"} & set(args):
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["start", *args]
         rest: list[str] = super().parse_args(ctx, args)
         return rest

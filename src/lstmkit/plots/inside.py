@@ -93,7 +93,7 @@ def gradient_flow(
         tidy(axes)
         axes.legend(frameon=False, fontsize="small")
     for axes in right:
-        axes.set_title("∏ f: mean of the units (solid), the one that keeps most (dotted)")
+        axes.set_title("∏ f: mean unit (solid), most lasting unit (dotted)")
     figure.suptitle(title)
     return figure
 
