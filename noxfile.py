@@ -103,6 +103,13 @@ def pictureless(session: nox.Session) -> None:
 
 
 @nox.session
+def notebook(session: nox.Session) -> None:
+    """The lesson's notebook runs in Jupyter from top to bottom: empty, and with the solutions."""
+    session.install(".[plots]", "nbclient", "ipykernel")
+    session.run("python", "tests/lesson/notebook_in_jupyter.py")
+
+
+@nox.session
 def gradients(session: nox.Session) -> None:
     """The long proofs: every gradient of hundreds of combinations of variants."""
     session.install(".[test]")
