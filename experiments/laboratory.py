@@ -54,8 +54,8 @@ def blocks(numbers: dict) -> dict[str, str]:
         f"\n\n{about['hidden_size']} units, {about['training']['steps']} steps of "
         f"{about['training']['batch_size']} sequences, seeds 0 to {about['seeds'] - 1}; Adam at "
         f"{about['training']['learning_rate']:g}, the basic RNN at {rates}, of which the better "
-        f"run of each seed counts. Everything on this page was measured in "
-        f"{about['seconds']:.0f} seconds by {about['engine']}."
+        f"run of each seed counts. Everything on this page took {about['processor_seconds']:.0f} "
+        f"seconds of processor time by {about['engine']}."
     )
 
     rows = []

@@ -133,11 +133,12 @@ class BasicRNN:
             shown = real_array("basic_rnn.backward", "dy", dy, axes, self.dtype).swapaxes(0, 1)
 
         w_hh, dz = self.parameters["weight_hh"], np.empty_like(states[1:])
+        slope = 1 - states[1:] ** 2  # of the tanh
         with np.errstate(under="ignore"):  # a gradient that has died out is 0
             for t in reversed(range(steps)):
                 if shown is not None:
                     dh = dh + shown[t]
-                dz[t] = dh * (1 - states[t + 1] ** 2)
+                np.multiply(dh, slope[t], out=dz[t])
                 dh = dz[t] @ w_hh
             flat = dz.reshape(-1, self.hidden_size)
             grads = {

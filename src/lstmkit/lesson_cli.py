@@ -200,7 +200,10 @@ def _summary(numbers: dict[str, Any]) -> str:
             f"  {network:<10} error {np.median(errors):.4f} ({errors[0]:.4f} to {errors[-1]:.4f}), "
             f"solved by {solved} of {len(errors)}"
         )
-    lines.append(f"  measured in {about['seconds']:.0f} s ({about['engine']})")
+    lines.append(
+        f"  measured in {about['seconds']:.0f} s, {about['processor_seconds']:.0f} s of processor "
+        f"time ({about['engine']})"
+    )
     return "\n".join(lines)
 
 

@@ -62,7 +62,8 @@ class Findings(NamedTuple):
     Attributes
     ----------
     numbers : dict
-        Everything measured, as JSON values: ``about`` (the plan, version, engine, seconds),
+        Everything measured, as JSON values: ``about`` (the plan, version, engine, seconds on
+        the clock and of the processor),
         ``adding`` (a dict for every run: network, seed, learning rate, curve, error), ``flows`` and
         ``sweep`` (a dict for every `Flow`).
     lstm : LSTM
@@ -83,7 +84,7 @@ def investigate(plan: Plan | None = None, progress: Progress | None = None) -> F
     """
     plan = plan or Plan()
     _check(plan)
-    began = time.monotonic()
+    began, began_work = time.monotonic(), time.process_time()
     show = progress or Progress("none")
     runs_of_a_seed = 1 + len(plan.rnn_rates)
     show.start(plan.seeds * runs_of_a_seed * plan.training.steps, "steps")
@@ -147,6 +148,7 @@ def investigate(plan: Plan | None = None, progress: Progress | None = None) -> F
         "engine": lstmkit.backend(),
         "numpy": np.__version__,
         "seconds": time.monotonic() - began,
+        "processor_seconds": time.process_time() - began_work,
     }
     return Findings({"about": about, "adding": adding, "flows": flows, "sweep": sweep}, kept[0])
 
