@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -330,6 +331,35 @@ def test_a_pass_opens_the_solution_and_a_later_break_opens_the_exercise(folder, 
     lesson.solution("cell_step")
     assert find("cell_step").explanation in capsys.readouterr().out
     assert record.read(folder)["cell_step"].tries == 2
+
+
+def test_the_checker_names_the_mistake_where_it_knows_the_function(folder, capsys, monkeypatch):
+    asked = []
+
+    def check(names):
+        asked.append(names)
+        other = SimpleNamespace(part="lstm_forward", text="something else")
+        gates = SimpleNamespace(part="lstm_cell_step", text="i and f are swapped")
+        return SimpleNamespace(mistakes=[other, gates])
+
+    fake = SimpleNamespace(check=check)
+    monkeypatch.setitem(sys.modules, "lstmkit.lesson.checker", fake)
+    names = namespace(SOLUTIONS["cell_step"].replace("f * c_prev + i", "i * c_prev + f"))
+    lesson = Lesson(names, folder)
+    lesson.check("cell_step")
+    assert "It looks like this: i and f are swapped." in capsys.readouterr().out
+    assert asked == [names]
+    names |= namespace(find("sequence").stub, SOLUTIONS["clipping"].replace("norm > limit", "True"))
+    for name in ("sequence", "clipping"):  # not written yet; not one that it knows
+        lesson.check(name)
+        assert "It looks like this" not in capsys.readouterr().out
+    assert len(asked) == 1
+    fake.check = lambda names: (_ for _ in ()).throw(InputError("check: no"))
+    names["lstm_cell_step"] = lambda *arguments: 3
+    lesson.check("cell_step")
+    shown = capsys.readouterr().out
+    assert "✗ cell_step: lstm_cell_step, a random case: it returns int; expected 2" in shown
+    assert "It looks" not in shown
 
 
 def test_hints_come_one_after_the_other(folder):

@@ -29,10 +29,20 @@ NAMED = ("cell_step", "sequence", "output_layer", "backward_step", "bptt")
 
 
 class Verdict(NamedTuple):
-    """Whether an exercise is passed, and one line that says why not."""
+    """Whether an exercise is passed.
+
+    Attributes
+    ----------
+    passed : bool
+    message : str
+        One line that says what was tried, or why it is not passed.
+    tried : bool
+        Whether there was something to try: a function that is no longer the stub.
+    """
 
     passed: bool
     message: str
+    tried: bool = True
 
 
 class _Wrong(Exception):
@@ -56,14 +66,19 @@ def grade(exercise: Exercise, namespace: Mapping[str, Any]) -> Verdict:
     name = exercise.function
     function = namespace.get(name)
     if function is None:
-        return Verdict(False, f"there is no {name} yet; run the cell that defines it, then check")
+        return Verdict(
+            False, f"there is no {name} yet; run the cell that defines it, then check", tried=False
+        )
     if not callable(function):
-        return Verdict(False, f"{name} is a {type(function).__name__}; expected a function")
+        return Verdict(
+            False, f"{name} is a {type(function).__name__}; expected a function", tried=False
+        )
     if _is_stub(function, exercise):
         return Verdict(
             False,
             f"{name} is not written yet: put your lines in the place of the dots; what it should "
             "compute stands above it",
+            tried=False,
         )
     try:
         cases: list[Case] = _CASES[exercise.name](np.random.default_rng(12))

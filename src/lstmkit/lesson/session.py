@@ -76,7 +76,7 @@ class Lesson:
             self._say(f"✓ {exercise.name} passed: {verdict.message}.")
             self.solution(name)
             return
-        named = name_mistake(exercise, self.namespace)
+        named = name_mistake(exercise, self.namespace) if verdict.tried else ""
         self._say(f"✗ {exercise.name}: {verdict.message}.")
         if named:
             self._say(f"It looks like this: {named}.")
