@@ -140,11 +140,13 @@ class BasicRNN:
                     dh = dh + shown[t]
                 np.multiply(dh, slope[t], out=dz[t])
                 dh = dz[t] @ w_hh
-            flat = dz.reshape(-1, self.hidden_size)
+            # Step by step and then summed: one large product would wake BLAS's threads, which on a
+            # busy machine costs more than all the rest.
+            back = dz.swapaxes(1, 2)
             grads = {
-                "weight_ih": flat.T @ x.swapaxes(0, 1).reshape(-1, self.input_size),
-                "weight_hh": flat.T @ states[:-1].reshape(-1, self.hidden_size),
-                "bias": flat.sum(axis=0),
+                "weight_ih": (back @ x.swapaxes(0, 1)).sum(axis=0),
+                "weight_hh": (back @ states[:-1]).sum(axis=0),
+                "bias": dz.sum(axis=(0, 1)),
             }
             dx = (dz @ self.parameters["weight_ih"]).swapaxes(0, 1)
         return dx, (dh,), grads
