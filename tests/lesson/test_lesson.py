@@ -285,6 +285,10 @@ def test_the_workspace_as_written_runs_and_says_what_is_open(folder):
     assert done.stdout.count("is not written yet") == len(NAMES)
     assert done.stdout.count("predict first") == sum(len(e.questions) for e in exercises())
     assert done.stdout.rstrip().endswith("0 of 11 exercises passed; next: cell_step")
+    options["env"] = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}  # no ✗ there
+    done = subprocess.run(command, timeout=60, **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("? sampling: sample is not written yet") == 1
 
 
 def test_nothing_is_overwritten_without_force(folder):

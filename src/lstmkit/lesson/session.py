@@ -119,8 +119,9 @@ class Lesson:
 
     def _say(self, text: str) -> None:
         display = _notebook()
-        if display is None:
-            print(text)
+        if display is None:  # a terminal that cannot show a character gets a "?"
+            encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+            print(text.encode(encoding, "replace").decode(encoding))
         else:
             display.display(display.Markdown(text))
 
