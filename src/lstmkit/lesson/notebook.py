@@ -74,7 +74,7 @@ def _of(number: int, exercise: Exercise, code: str) -> list[Cell]:
     made.append(Cell("code", f'lesson.check("{name}")', name))
     if exercise.look:
         inner = "\n".join(f"    {line}" if line else "" for line in exercise.look.splitlines())
-        made.append(Cell("code", f'if lesson.passed("{name}"):  # your own code at work\n{inner}'))
+        made.append(Cell("code", f'if lesson.passed("{name}"):  # something to see\n{inner}'))
     return made
 
 
