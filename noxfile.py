@@ -85,6 +85,11 @@ def pictureless(session: nox.Session) -> None:
         "--deselect=tests/test_cli.py::test_training_leaves_a_folder_and_prints_the_figure",
         "--deselect=tests/test_cli.py::test_the_demo_does_the_main_job",
         "--ignore=tests/test_plots.py",
+        "--ignore=tests/test_plots_inside.py",
+        "--deselect=tests/lesson/test_lesson_cli.py::test_the_laboratory_leaves_numbers_and_pictures",
+        "--deselect=tests/lesson/test_lesson.py"
+        "::test_all_of_it_from_top_to_bottom_with_the_reference_solution",
+        "--deselect=tests/test_project.py::test_the_examples_of_a_page_run[laboratory.md]",
     ]
     session.run("pytest", *pictures, *session.posargs)
     session.run("pytest", "tests/test_plots.py", "-k", "without_matplotlib")
@@ -95,6 +100,13 @@ def pictureless(session: nox.Session) -> None:
         session.error("the demo did not say which extra draws the picture")
     if not (folder / "model.safetensors").is_file() or list(folder.glob("*.png")):
         session.error(f"unexpected folder: {sorted(path.name for path in folder.iterdir())}")
+
+
+@nox.session
+def notebook(session: nox.Session) -> None:
+    """The lesson's notebook runs in Jupyter from top to bottom: empty, and with the solutions."""
+    session.install(".[plots]", "nbclient", "ipykernel")
+    session.run("python", "tests/lesson/notebook_in_jupyter.py")
 
 
 @nox.session
@@ -219,7 +231,7 @@ def package(session: nox.Session) -> None:
     expected = {
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
-        if path.is_file() and path.suffix in {".py", ".pyi", ".typed"}
+        if path.is_file() and path.suffix in {".py", ".pyi", ".typed", ".md", ".json"}
     }
     _check_wheel(session, wheel, expected, extensions=1)
     _check_objects(session, build)

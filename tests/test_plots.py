@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lstmkit import plots
+from lstmkit.plots.curves import _smooth
 from lstmkit.shapes import InputError
 
 LN2 = math.log(2)
@@ -49,7 +50,7 @@ def test_the_curves_are_the_reports_in_bits():
 
 def test_smoothing_is_a_mean_of_neighbours():
     values = np.random.default_rng(0).normal(size=200)
-    smooth = plots._smooth(values)
+    smooth = _smooth(values)
     assert smooth[0] == values[0]
     assert smooth[2] == pytest.approx(values[0:5].mean())
     assert smooth[100] == pytest.approx(values[95:106].mean())

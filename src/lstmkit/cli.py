@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lstmkit import __version__, backend, corpus, demo, loading, plots, store
+from lstmkit import __version__, backend, corpus, demo, lesson_cli, loading, plots, store
 from lstmkit.progress import Progress
 from lstmkit.shapes import InputError
 from lstmkit.tasks.language_model import LanguageModel
@@ -60,6 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(lesson_cli.app, name="lesson")
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
-"""Pictures of a run, drawn with matplotlib's own objects: no display, no global state."""
+"""Pictures of a run: how the loss or the error fell."""
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lstmkit.plots.base import colours_of, figure_class, tidy
 from lstmkit.run import read_log
 from lstmkit.shapes import Array, InputError
-from lstmkit.store import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +47,7 @@ def learning_curve(
     InputError
         If the reports hold no loss, the file is not JSON lines, or matplotlib is missing.
     """
-    figure_class = _figure_class()
+    new_figure = figure_class()
     reports = read_log(metrics) if isinstance(metrics, str | os.PathLike) else metrics
     trained = [report for report in reports if _finite(report.get("loss"))]
     checked = [report for report in reports if _finite(report.get("validation_loss"))]
@@ -60,7 +59,7 @@ def learning_curve(
     if across == "step":
         scale = 1.0
 
-    figure = figure_class(figsize=(8, 4.8), layout="constrained", dpi=150)
+    figure = new_figure(figsize=(8, 4.8), layout="constrained", dpi=150)
     axes = figure.add_subplot()
     if trained:
         x, bits = _curve(trained, across, "loss")
@@ -81,34 +80,53 @@ def learning_curve(
     axes.set_xlabel(f"training {unit}s read ({word})" if across == "tokens" else "training steps")
     axes.set_ylabel(f"bits per {unit}")
     axes.margins(x=0.04)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     axes.legend(frameon=False)
     return figure
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as a PNG, whole or not at all.
+def error_curves(
+    runs: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    *,
+    guess: float | None = None,
+    title: str = "Error on sequences never seen",
+) -> Figure:
+    """Draw the error of several runs against the training step, one colour a name.
+
+    Parameters
+    ----------
+    runs
+        For each name its runs, for example one a seed; a run is (step, error) pairs.
+    guess : float, optional
+        The error of who always gives the same answer, drawn as a line.
+    title : str
+        Stands above the picture.
 
     Raises
     ------
-    OSError
-        If the file cannot be written.
+    InputError
+        If there is no run or an error is not above 0, or matplotlib is missing.
     """
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    with atomic_write(path) as file:
-        file.write(picture.getvalue())
-
-
-def _figure_class() -> type[Figure]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(
-            'plots: matplotlib is missing; expected it for pictures (pip install "lstmkit[plots]")'
-        ) from None
-    return Figure
+    new_figure = figure_class()
+    curves = {name: [np.array(run, np.float64) for run in group] for name, group in runs.items()}
+    every = [curve for group in curves.values() for curve in group]
+    if not every or not all(c.ndim == 2 and c.shape[1] == 2 and (c[:, 1] > 0).all() for c in every):
+        raise InputError("error_curves: runs hold no pairs (step, error above 0) to draw")
+    figure = new_figure(figsize=(8, 4.8), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    for colour, (name, group) in zip(colours_of(len(curves)), curves.items(), strict=True):
+        for number, curve in enumerate(group):
+            label = f"{name} ({len(group)} seed{'s' * (len(group) != 1)})" if number == 0 else None
+            axes.plot(curve[:, 0], curve[:, 1], color=colour, linewidth=1.5, label=label)
+    if guess is not None:
+        axes.axhline(guess, color="black", linestyle=":", label=f"always the mean: {guess:.3f}")
+    axes.set_yscale("log")
+    axes.set_xlabel("training steps")
+    axes.set_ylabel("mean squared error")
+    axes.set_title(title)
+    tidy(axes)
+    axes.legend(frameon=False)
+    return figure
 
 
 def _finite(value: Any) -> bool:

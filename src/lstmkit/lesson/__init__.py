@@ -1,0 +1,1 @@
+"""The lesson: exercises, and a laboratory that measures what they are about."""
