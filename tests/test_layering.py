@@ -52,6 +52,9 @@ FLOORS: dict[str, tuple[int, int]] = {
     "__init__": (6, DOOR),  # the public names: above all that they name, below the leaves
     "plots": (7, FILE),
     "demo": (7, FILE),
+    "explorer.rnn": (7, BASE),
+    "explorer.export": (7, FILE),
+    "explorer": (7, DOOR),
     "cli": (8, FILE),
     "__main__": (9, FILE),  # python -m lstmkit
 }
