@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { AlikeView } from "./views/alike";
-import { CellsView } from "./views/cells";
+import { allTracks, CellsView, suggestionsOf } from "./views/cells";
 import { GatesView } from "./views/gates";
 import { HoldView } from "./views/hold";
 import { TextView, type Painting } from "./views/text";
@@ -8,7 +8,9 @@ import { Tour } from "./views/tour";
 import { WhyView } from "./views/why";
 import { WriteView } from "./views/write";
 import { extent, palette, percent, short, type Palette } from "./paint";
+import type { Suggestion } from "./features";
 import { likeliest } from "./sampling";
+import type { Track } from "./search";
 import type { Place, Session } from "./session";
 
 export type Tab = "cells" | "gates" | "why" | "hold" | "write" | "alike";
@@ -18,6 +20,9 @@ export interface Shared {
   session: Session;
   /** Grows when the text or what is held changes: a view computes again. */
   version: number;
+  /** Every cell of every layer over the text, and those that follow something in it. */
+  tracks: Track[];
+  suggestions: Suggestion[];
   place: Place;
   quantity: "c" | "h";
   cursor: number;
@@ -33,6 +38,9 @@ export interface Shared {
   work(job: (progress: (share: number) => void) => Promise<unknown>): Promise<void>;
   say(message: string): void;
 }
+
+/** A cell that only drifts over the text is the least of the finds. */
+const worth = (s: Suggestion) => (s.feature === "place in the text" ? -1 : s.firm);
 
 const systemDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 
@@ -99,6 +107,19 @@ export function App({ session }: { session: Session }) {
     say(`${name}, ${at + 1} of ${session.length}; ${session.name(place)}: ${quantity} = ${value}${next}${marked}`);
   }, [at, span[0], span[1], place, quantity, version]);
 
+  const tracks = useMemo(
+    () => (version ? allTracks(session, quantity) : []),
+    [version, quantity],
+  );
+  const suggestions = useMemo(() => suggestionsOf(session, tracks), [tracks]);
+  // Begin with the cell that follows something best.
+  const chosen = useRef(false);
+  useEffect(() => {
+    if (chosen.current || !suggestions.length) return;
+    chosen.current = true;
+    const [best] = [...suggestions].sort((a, b) => worth(b) - worth(a));
+    choose({ cell: best.cell, unit: best.unit });
+  }, [suggestions]);
   const track = useMemo(
     () => (version ? session.track(place, quantity) : new Float64Array()),
     [place, quantity, version],
@@ -110,7 +131,7 @@ export function App({ session }: { session: Session }) {
   };
 
   const shared: Shared = {
-    session, version, place, quantity, cursor: at, span, colours, choose, setQuantity, go,
+    session, version, tracks, suggestions, place, quantity, cursor: at, span, colours, choose, setQuantity, go,
     select: (from, to) => setSpan([from, to]),
     paint, work, say,
   };
@@ -164,8 +185,8 @@ export function App({ session }: { session: Session }) {
         </div>
         <div class="row">
           <button type="button" onClick={() => setTour(true)} id="start-tour">Take the tour</button>
-          <button type="button" aria-pressed={dark} onClick={() => setDark(!dark)} id="theme">
-            {dark ? "Light" : "Dark"}
+          <button type="button" onClick={() => setDark(!dark)} id="theme">
+            {dark ? "Light" : "Dark"}<span class="wide"> theme</span>
           </button>
         </div>
       </header>

@@ -18,6 +18,7 @@ export interface Suggestion {
   firm: number;
 }
 
+const LEAST = 0.25; // a weaker one says nothing
 const OPEN = "([{";
 const CLOSE = ")]}";
 
@@ -117,7 +118,7 @@ export function suggest(
       return { feature: feature.name, cell, unit, r: correlation(values, feature.values), firm };
     });
     scored.sort((a, b) => b.firm - a.firm);
-    found.push(...scored.slice(0, each).filter((s) => s.firm > 0.2));
+    found.push(...scored.slice(0, each).filter((s) => s.firm > LEAST && Math.abs(s.r) > LEAST));
   }
   return found;
 }

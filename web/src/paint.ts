@@ -49,7 +49,7 @@ export function extent(values: ArrayLike<number>): number {
 /** A short number: 0.83, 12.5, 1.2e-7. */
 export function short(value: number): string {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.005 || size >= 10000)) return value.toExponential(1).replace("-", "−");
+  if (size !== 0 && (size < 0.005 || size >= 10000)) return value.toExponential(1).replace(/-/g, "−");
   return value.toFixed(size >= 10 ? 1 : 2).replace("-", "−");
 }
 

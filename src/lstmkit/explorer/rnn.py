@@ -100,9 +100,8 @@ class BasicRNN:
         if vocabulary is None and self.tokens == "characters":
             vocabulary = "".join(sorted(set().union(*map(str, learned))))
         self._build(Vocabulary(vocabulary))
-        streams = TextStreams(
-            *tokens(self.vocabulary_, _OWNER, "text", learned)[:1], batch_size, sequence_length
-        )
+        chained, starts = tokens(self.vocabulary_, _OWNER, "text", learned)
+        streams = TextStreams(chained, batch_size, sequence_length, starts=starts)
         if steps is None and seconds is None:
             steps = 1000
         peak = real_number(_OWNER, "learning_rate", learning_rate, 0.0, open_ends="low")

@@ -4,12 +4,10 @@ import { useMemo } from "preact/hooks";
 import type { Shared } from "../app";
 import { findAlike } from "../search";
 import { short } from "../paint";
-import { allTracks } from "./cells";
 
 export function AlikeView(shared: Shared) {
-  const { session, version, span, quantity, place, choose, select } = shared;
+  const { session, span, quantity, place, tracks, choose, select } = shared;
   const [from, to] = span;
-  const tracks = useMemo(() => allTracks(session, quantity), [version, quantity]);
   const { active, matches } = useMemo(() => findAlike(tracks, from, to), [tracks, from, to]);
   const text = (a: number, b: number) =>
     session.shown.slice(Math.max(0, a), b).map((s) => (s.newline ? "↵" : session.isText ? s.glyph : `${s.glyph} `)).join("");

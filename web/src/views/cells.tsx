@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Shared } from "../app";
-import { featuresOf, suggest } from "../features";
+import { featuresOf, suggest, type Suggestion } from "../features";
 import { extent, mixed, short, signed } from "../paint";
 import type { Track } from "../search";
 import type { Session } from "../session";
@@ -18,17 +18,19 @@ export function allTracks(session: Session, quantity: "c" | "h", cell?: number):
     });
 }
 
+/** The cells of all layers that follow something in the text, feature by feature. */
+export function suggestionsOf(session: Session, tracks: Track[]): Suggestion[] {
+  if (!session.isText) return [];
+  const texts = session.shown.map((s) => (s.newline ? "\n" : s.name === "tab" ? "\t" : s.glyph));
+  return suggest(featuresOf(texts), tracks, 3);
+}
+
 export function CellsView(shared: Shared) {
-  const { session, version, place, quantity, cursor, colours, choose, go } = shared;
+  const { session, place, quantity, cursor, colours, tracks, suggestions, choose, go } = shared;
   const grid = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const tracks = useMemo(() => allTracks(session, quantity), [version, quantity]);
   const ofLayer = useMemo(() => tracks.filter((track) => track.cell === place.cell), [tracks, place.cell]);
   const most = useMemo(() => ofLayer.map(({ values }) => extent(values)), [ofLayer]);
-  const suggestions = useMemo(() => {
-    if (!session.isText) return [];
-    return suggest(featuresOf(session.shown.map((s) => (s.newline ? "\n" : s.name === "tab" ? "\t" : s.glyph))), tracks, 3);
-  }, [tracks]);
   const features = [...new Set(suggestions.map((s) => s.feature))];
 
   useEffect(() => {

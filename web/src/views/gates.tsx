@@ -13,8 +13,16 @@ const MEANING: Record<Quantity, string> = {
 const COLUMN = 21;
 const RANKS = 3;
 
-export function GatesView({ session, version, place, cursor, colours, go }: Shared) {
-  const [more, setMore] = useState<Place[]>([]);
+export function GatesView({ session, version, place, suggestions, cursor, colours, go }: Shared) {
+  // At first beside the chosen cell: the best of two other features.
+  const [more, setMore] = useState<Place[]>(() => {
+    const own = suggestions.find((s) => s.cell === place.cell && s.unit === place.unit)?.feature;
+    const others = [...new Set(suggestions.map((s) => s.feature))].filter((f) => f !== own).slice(0, 2);
+    return others
+      .map((feature) => suggestions.find((s) => s.feature === feature)!)
+      .map(({ cell, unit }) => ({ cell, unit }))
+      .filter((one, k, all) => all.findIndex((o) => o.cell === one.cell && o.unit === one.unit) === k);
+  });
   const [columns, setColumns] = useState(16);
   const frame = useRef<HTMLDivElement>(null);
   useEffect(() => {

@@ -19,7 +19,7 @@ interface Props {
 }
 
 export function TextView({ shared, painting, explain }: Props) {
-  const { session, version, cursor, span, colours, place, quantity, go, setQuantity, choose } = shared;
+  const { session, version, cursor, span, colours, place, quantity, go, setQuantity, choose, work } = shared;
   const box = useRef<HTMLDivElement>(null);
   const dragging = useRef(false);
 
@@ -135,6 +135,12 @@ export function TextView({ shared, painting, explain }: Props) {
           <button type="button" aria-pressed={quantity === "h"} onClick={() => setQuantity("h")} title="hidden state">h <span class="wide">shown</span></button>
         </div>
       </div>
+      {session.held.length > 0 && (
+        <p class="held-note">
+          {session.held.length === 1 ? "One value is" : `${session.held.length} values are`} held
+          <button type="button" class="quiet" onClick={() => work((progress) => session.hold([], progress))}>Let go</button>
+        </p>
+      )}
       <div class="reading" id="text" ref={box} role="listbox" aria-multiselectable="true" tabIndex={0}
         aria-label={session.isText ? "The text, token by token" : "The steps"}
         aria-activedescendant={`t${cursor}`} onKeyDown={keys}
@@ -151,9 +157,9 @@ export function TextView({ shared, painting, explain }: Props) {
         {tokens}
       </div>
       <div class="legend" aria-hidden="true">
-        <span>{short(-painting.most)}</span>
+        <span>{painting.most > 1e-8 ? short(-painting.most) : "0"}</span>
         <i style={{ background: `linear-gradient(90deg, ${signed(-1, colours)}, ${signed(0, colours)}, ${signed(1, colours)})` }} />
-        <span>{short(painting.most)}</span>
+        <span>{painting.most > 1e-8 ? short(painting.most) : "0"}</span>
         <span class="caption">{painting.caption}</span>
       </div>
       {session.length > 0 && (

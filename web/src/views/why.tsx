@@ -82,7 +82,7 @@ export function WhyView(shared: Shared) {
           <ol class="strongest">
             {strongest.map(({ value, t }) => (
               <li><button type="button" class="quiet" onClick={() => go(t)}>
-                <b class="token">{session.shown[t].newline ? "↵" : session.shown[t].glyph}</b> {Math.abs(cursor - t)} {t <= cursor ? "before" : "after"}: {short(value)}
+                <b class="token">{session.shown[t].newline ? "↵" : session.shown[t].name === "space" ? "␣" : session.shown[t].glyph}</b> {Math.abs(cursor - t)} {t <= cursor ? "before" : "after"}: {short(value)}
               </button></li>
             ))}
           </ol>
@@ -96,13 +96,15 @@ export function WhyView(shared: Shared) {
 function Reach({ own, other, otherName, at }: { own: Float64Array; other: Float64Array | null; otherName: string; at: number }) {
   const far = Math.min(own.length, 300);
   const series = [own, ...(other ? [other] : [])].map((values) =>
-    Array.from({ length: far }, (_, k) => ({ distance: k + 1, value: Math.max(values[at - 1 - k] ?? 0, 1e-16) })),
+    Array.from({ length: far }, (_, k) => ({ distance: k + 1, value: values[at - 1 - k] ?? 0 })),
   );
   const top = max(series.flat(), (d) => d.value) ?? 1;
   const x = scaleLinear([1, Math.max(2, far)], [44, W - 10]);
-  const y = scaleLog([Math.max(top * 1e-12, 1e-16), top * 1.5], [H - 28, 8]).clamp(true);
-  const draw = line<{ distance: number; value: number }>((d) => x(d.distance), (d) => y(d.value));
-  const decades = y.ticks(5).filter((tick) => Number.isInteger(Math.log10(tick) / 3));
+  const least = Math.max(top * 1e-12, 1e-30);
+  const y = scaleLog([least, Math.max(top * 1.5, least * 10)], [H - 28, 8]);
+  const draw = line<{ distance: number; value: number }>((d) => x(d.distance), (d) => y(d.value))
+    .defined((d) => d.value >= least);
+  const decades = y.ticks(5).filter((tick) => Math.round(Math.log10(tick)) % 3 === 0);
   const label = series.map((s, k) => `${k ? otherName : "LSTM"}: ${short(s[0]?.value ?? 0)} one token back, ${short(s[far - 1]?.value ?? 0)} at ${far}`).join("; ");
   return (
     <figure class="chart">
