@@ -8,6 +8,12 @@ export interface Shown {
   newline: boolean;
 }
 
+/** A token on its own, where a space would not be seen. */
+export function seen(shown: Shown | undefined): string {
+  if (!shown) return "";
+  return shown.newline ? "↵" : shown.glyph.trim() || "␣";
+}
+
 const NAMES: Record<string, string> = { "\n": "newline", "\t": "tab", " ": "space", "\r": "return" };
 
 export class Vocabulary {

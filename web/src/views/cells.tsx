@@ -92,8 +92,8 @@ export function CellsView(shared: Shared) {
           ) : <p class="muted">No cell follows the same thing in both halves of this text; a longer text shows more.</p>}
         </>
       )}
-      <h2>All cells, after the marked token</h2>
-      <p class="hint">One square a cell{session.cells.length > 1 ? ` of ${session.cells[place.cell].name}` : ""}; press one to colour the text with it.</p>
+      <h2>All cells, after this {session.isText ? "token" : "step"}</h2>
+      <p class="hint">One square a cell{session.cells.length > 1 ? ` of ${session.cells[place.cell].name}` : ""}; press one to colour the {session.isText ? "text" : "steps"} with it.</p>
       <div class="squares" id="squares" ref={grid} role="group" aria-label="All cells" onKeyDown={keys}>
         {ofLayer.map(({ unit, values }, k) => (
           <button type="button" aria-pressed={unit === place.unit} tabIndex={unit === place.unit ? 0 : -1}
@@ -102,10 +102,10 @@ export function CellsView(shared: Shared) {
             onClick={() => choose({ cell: place.cell, unit })} />
         ))}
       </div>
-      <h2>All cells, over the whole text</h2>
-      <p class="hint">One row a cell, one column a token, each row in its own full colour.</p>
+      <h2>All cells, over the whole {session.isText ? "text" : "input"}</h2>
+      <p class="hint">One row a cell, one column a {session.isText ? "token" : "step"}, each row in its own full colour.</p>
       <div class="overview">
-        <canvas ref={canvas} role="img" id="overview"
+        <canvas ref={canvas} role="img" id="overview" style={{ imageRendering: session.length < 700 ? "pixelated" : "auto" }}
           aria-label={`${quantity} of ${ofLayer.length} cells over ${session.length} tokens; the squares above say the same for one token`}
           onClick={(event) => {
             const box = event.currentTarget.getBoundingClientRect();

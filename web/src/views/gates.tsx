@@ -42,6 +42,10 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
     () => chosen.map((one) => ({ c: extent(session.track(one, "c")), h: extent(session.track(one, "h")) })),
     [version, JSON.stringify(chosen)],
   );
+  const widest = useMemo(
+    () => Array.from(session.rows[0] ?? [], (_, j) => extent(session.rows.map((x) => x[j]))),
+    [session],
+  );
   const next = times.map((t) => {
     const logits = session.logits(t);
     return logits ? likeliest(logits, RANKS) : [];
@@ -100,6 +104,24 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
             </tbody>
           </table>
         ))}
+        {!session.isText && (
+          <table id="inputs">
+            <caption>The numbers that go in</caption>
+            <tbody>
+              {Array.from({ length: Math.min(8, session.rows[0].length) }, (_, j) => (
+                <tr>
+                  <th scope="row">x{j + 1}</th>
+                  {times.map((t) => (
+                    <td class={t === cursor ? "cursor" : undefined} title={short(session.rows[t][j])} onClick={() => go(t)}
+                      style={{ backgroundColor: signed(session.rows[t][j] / widest[j], colours) }}>
+                      <span class="unseen">{short(session.rows[t][j])}</span>
+                    </td>
+                  ))}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        )}
         {session.isText && (
           <table class="predictions" id="predictions">
             <caption>What comes next, likeliest first</caption>

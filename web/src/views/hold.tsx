@@ -8,6 +8,7 @@ import { softmax } from "../network";
 import { extent, percent, short, unsigned } from "../paint";
 import { likeliest } from "../sampling";
 import type { Held } from "../session";
+import { seen } from "../tokens";
 
 const CHOICES: { label: string; pin: Pin; value: number }[] = [
   { label: "forget gate open", pin: "f", value: 1 },
@@ -100,7 +101,7 @@ export function HoldView(shared: Shared) {
       {change && !session.isText && <p id="hold-effect">The steps are coloured by how far the output moved.</p>}
       {pBefore && (
         <>
-          <h3>What comes next after <b class="token">{session.shown[cursor]?.glyph}</b></h3>
+          <h3>What comes next after <b class="token">{seen(session.shown[cursor])}</b></h3>
           <table class="compare" id="compare">
             <thead><tr><th scope="col">token</th><th scope="col">as it is</th>{pAfter && <th scope="col">held</th>}</tr></thead>
             <tbody>

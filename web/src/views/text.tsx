@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { Shared } from "../app";
 import { percent, short, signed } from "../paint";
 import { likeliest } from "../sampling";
+import { seen } from "../tokens";
 
 export interface Painting {
   values: Float64Array;
@@ -165,8 +166,9 @@ export function TextView({ shared, painting, explain }: Props) {
       {session.length > 0 && (
         <div class="readout">
           <p>
-            After <b class="token">{session.shown[cursor]?.glyph}</b> <span class="muted">({cursor + 1} of {session.length})</span>:
+            After <b class="token">{seen(session.shown[cursor])}</b> <span class="muted">({cursor + 1} of {session.length})</span>:
             {" "}{quantity} = <b>{short(value)}</b>
+            {!session.isText && <span class="muted"> · input {Array.from(session.rows[cursor].subarray(0, 6), short).join(", ")}{session.rows[cursor].length > 6 && " …"}</span>}
           </p>
           {next.length > 0 && (
             <ol class="next" aria-label="Likeliest next tokens">

@@ -7,11 +7,13 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Shared } from "../app";
 import { extent, percent, short, signed } from "../paint";
 import { softmax } from "../network";
+import { seen } from "../tokens";
 
 type Measure = "dot" | "norm";
 const REACH = 160; // tokens shown in the strips
 const W = 560;
 const H = 190;
+const LEFT = 56;
 
 export function WhyView(shared: Shared) {
   const { session, version, cursor, place, colours, paint, go } = shared;
@@ -23,9 +25,10 @@ export function WhyView(shared: Shared) {
   const other = useMemo(() => (session.rnn ? session.why(cursor, session.rnn) : null), [cursor, version]);
   const otherName = session.data.rnn?.name ?? "RNN";
 
+  const input = session.isText ? "embedding" : "input";
   useEffect(() => {
     const values = own[measure];
-    paint({ values, most: extent(values), caption: measure === "dot" ? "gradient · embedding" : "length of the gradient" });
+    paint({ values, most: extent(values), caption: measure === "dot" ? `gradient · ${input}` : "length of the gradient" });
     return () => paint(null);
   }, [own, measure]);
 
@@ -40,7 +43,7 @@ export function WhyView(shared: Shared) {
             {session.shown[start + k].newline ? "↵ " : session.isText ? session.shown[start + k].glyph : `${start + k} `}
           </span>
         ))}
-        {session.isText && <b class="token target">{session.shown[cursor].newline ? "↵" : session.shown[cursor].glyph}</b>}
+        {session.isText && <b class="token target">{seen(session.shown[cursor])}</b>}
       </p>
     );
   };
@@ -67,22 +70,23 @@ export function WhyView(shared: Shared) {
     <>
       <h2>Why this {session.isText ? "token" : "value"}?</h2>
       <div class="switch" role="group" aria-label="Measure">
-        <button type="button" aria-pressed={measure === "dot"} onClick={() => setMeasure("dot")}>gradient · {session.isText ? "embedding" : "input"}</button>
+        <button type="button" aria-pressed={measure === "dot"} onClick={() => setMeasure("dot")}>gradient · {input}</button>
         <button type="button" aria-pressed={measure === "norm"} onClick={() => setMeasure("norm")}>gradient length</button>
       </div>
       <p class="hint">{told}</p>
       {own.dot.length === 0 ? <p class="muted">Nothing stands before the first token; press a later one.</p> : (
         <>
+          {other && <p class="hint">Each model in its own full colour; {otherName.toLowerCase().replace("rnn", "RNN")} gave it p = {percent(softmax(session.rnn!.logits[cursor])[session.tokens[cursor]])}.</p>}
           <h3>LSTM</h3>
           <div id="why-lstm">{strip(own[measure])}</div>
           {other && <><h3>{otherName}</h3><div id="why-rnn">{strip(other[measure])}</div></>}
           <h3>How far back the gradient reaches</h3>
-          <Reach own={own.norm} other={other?.norm ?? null} otherName={otherName} at={cursor} />
+          <Reach own={own.norm} other={other?.norm ?? null} otherName={otherName} at={cursor} unit={session.isText ? "tokens" : "steps"} />
           <h3>Strongest</h3>
           <ol class="strongest">
             {strongest.map(({ value, t }) => (
               <li><button type="button" class="quiet" onClick={() => go(t)}>
-                <b class="token">{session.shown[t].newline ? "↵" : session.shown[t].name === "space" ? "␣" : session.shown[t].glyph}</b> {Math.abs(cursor - t)} {t <= cursor ? "before" : "after"}: {short(value)}
+                <b class="token">{seen(session.shown[t])}</b> {Math.abs(cursor - t)} {t <= cursor ? "before" : "after"}: {short(value)}
               </button></li>
             ))}
           </ol>
@@ -93,33 +97,33 @@ export function WhyView(shared: Shared) {
 }
 
 /** ‖gradient‖ against distance, on a logarithmic scale. */
-function Reach({ own, other, otherName, at }: { own: Float64Array; other: Float64Array | null; otherName: string; at: number }) {
-  const far = Math.min(own.length, 300);
+function Reach({ own, other, otherName, at, unit }: { own: Float64Array; other: Float64Array | null; otherName: string; at: number; unit: string }) {
+  const far = Math.min(at, 300);
   const series = [own, ...(other ? [other] : [])].map((values) =>
     Array.from({ length: far }, (_, k) => ({ distance: k + 1, value: values[at - 1 - k] ?? 0 })),
   );
   const top = max(series.flat(), (d) => d.value) ?? 1;
-  const x = scaleLinear([1, Math.max(2, far)], [44, W - 10]);
+  const x = scaleLinear([1, Math.max(2, far)], [LEFT, W - 12]);
   const least = Math.max(top * 1e-12, 1e-30);
   const y = scaleLog([least, Math.max(top * 1.5, least * 10)], [H - 28, 8]);
   const draw = line<{ distance: number; value: number }>((d) => x(d.distance), (d) => y(d.value))
     .defined((d) => d.value >= least);
   const decades = y.ticks(5).filter((tick) => Math.round(Math.log10(tick)) % 3 === 0);
-  const label = series.map((s, k) => `${k ? otherName : "LSTM"}: ${short(s[0]?.value ?? 0)} one token back, ${short(s[far - 1]?.value ?? 0)} at ${far}`).join("; ");
+  const label = series.map((s, k) => `${k ? otherName : "LSTM"}: ${short(s[0]?.value ?? 0)} at once, ${short(s[far - 1]?.value ?? 0)} at ${far}`).join("; ");
   return (
     <figure class="chart">
       <svg viewBox={`0 0 ${W} ${H}`} role="img" aria-label={`Length of the gradient against distance. ${label}`}>
         {decades.map((tick) => (
           <g>
-            <line x1={44} x2={W - 10} y1={y(tick)} y2={y(tick)} class="grid" />
-            <text x={40} y={y(tick) + 4} text-anchor="end">{tick === 1 ? "1" : `1e${Math.round(Math.log10(tick))}`}</text>
+            <line x1={LEFT} x2={W - 12} y1={y(tick)} y2={y(tick)} class="grid" />
+            <text x={LEFT - 6} y={y(tick) + 4} text-anchor="end">{tick === 1 ? "1" : `1e${Math.round(Math.log10(tick))}`}</text>
           </g>
         ))}
         {x.ticks(6).filter(Number.isInteger).map((tick) => <text x={x(tick)} y={H - 10} text-anchor="middle">{tick}</text>)}
         {series.map((one, k) => <path d={draw(one) ?? ""} class={k ? "line other" : "line own"} />)}
       </svg>
       <figcaption>
-        <span class="key own" /> LSTM {other && <><span class="key other" /> {otherName}</>} <span class="muted">· length of the gradient, against tokens back</span>
+        <span class="key own" /> LSTM {other && <><span class="key other" /> {otherName}</>} <span class="muted">· length of the gradient, against {unit} back</span>
       </figcaption>
     </figure>
   );

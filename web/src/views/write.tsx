@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import type { Shared } from "../app";
+import { seen } from "../tokens";
 
 const MOST = 20000;
 
@@ -32,7 +33,7 @@ export function WriteView({ session, version, cursor, go, work, say }: Shared) {
     <>
       <h2>Let it write</h2>
       <p class="hint">
-        It goes on after <b class="token">{session.shown[cursor]?.glyph}</b>, the marked token; the rest of the text makes
+        It goes on after <b class="token">{seen(session.shown[cursor])}</b>, the marked token; the rest of the text makes
         way. The same seed writes the same text.{session.held.length > 0 && " What is held stays held."}
       </p>
       <div class="row fields">
