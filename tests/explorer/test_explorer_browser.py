@@ -131,6 +131,10 @@ class Page:
         )
         self.idle()
 
+    def answered(self, t):
+        """Wait until "Why" has followed the gradient of token t."""
+        self.wait(f"return document.querySelector('.why:not(.stale)')?.dataset.at === '{t}'")
+
     def assert_quiet(self):
         """No message in the console, and nothing loaded but the page itself."""
         assert [entry["message"] for entry in self.driver.get_log("browser")] == []
@@ -344,6 +348,8 @@ def test_every_view_is_clicked_and_photographed(show, models, pictures, width, d
     for view in ("cells", "gates", "why", "hold", "write", "alike"):
         page.click(f"#tab-{view}")
         page.token(120)
+        if view == "why":
+            page.answered(120)
         if view == "alike":
             page.token(126, shift=True)
         page.assert_fits()
@@ -370,8 +376,15 @@ def test_cells_are_chosen_by_square_suggestion_picture_and_number(show, models):
     assert "cell 11" in page.text(".legend")
     page.click("#suggestions button")
     assert page.count("#suggestions button[aria-pressed='true']") >= 1
-    page.click("#overview")
-    assert page.js("return document.querySelector('#unit').value") in {"11", "12"}
+    page.js(
+        "const c = document.querySelector('#overview'), b = c.getBoundingClientRect();"
+        "c.dispatchEvent(new MouseEvent('click', {bubbles: true,"
+        "clientX: b.left + 0.5 * b.width, clientY: b.top + (17.5 / 24) * b.height}))"
+    )
+    page.idle()
+    assert page.js("return document.querySelector('#unit').value") == "17"
+    half = len(CODE.encode()) // 2
+    assert page.js("return document.querySelector('#text .cursor').id") == f"t{half}"
     page.js(
         "const s = document.querySelector('#layer'); s.value = '1';"
         "s.dispatchEvent(new Event('change', {bubbles: true}))"
@@ -440,6 +453,7 @@ def test_why_shows_both_models_and_both_measures(show, models):
     page.token(77)
     page.keys("#text", "\ue007")  # Enter
     assert page.js("return document.querySelector('#tab-why').ariaSelected") == "true"
+    page.answered(77)
     assert page.count("#why-lstm span") == page.count("#why-rnn span") == 77
     assert page.count(".chart path") == 2
     assert "gradient · embedding" in page.text(".legend")
@@ -450,6 +464,7 @@ def test_why_shows_both_models_and_both_measures(show, models):
     assert "length of the gradient" in page.text(".legend")
     assert page.js("return document.querySelector('#why-lstm span:last-of-type').title") != shown
     page.token(0)
+    page.answered(0)
     assert "Nothing stands before" in page.text("#view")
     page.assert_quiet()
 
@@ -607,6 +622,8 @@ def test_axe_finds_no_barrier(show, models, dark):
     page.driver.execute_script(source.read_text(encoding="utf-8"))
     for view in ("cells", "gates", "why", "hold", "write", "alike"):
         page.click(f"#tab-{view}")
+        if view == "why":
+            page.answered(40)
         result = page.later("axe.run(document)")
         found = []
         for one in result["violations"]:
@@ -622,6 +639,8 @@ def test_numbers_have_the_views_that_make_sense(show, pictures):
     for view in ("cells", "gates", "why", "hold", "alike"):
         page.click(f"#tab-{view}")
         page.token(30)
+        if view == "why":
+            page.answered(30)
         page.assert_fits()
         assert page.driver.save_screenshot(str(pictures / f"{view}-numbers.png"))
     page.click("#tab-hold")

@@ -50,7 +50,7 @@ const ACTIVATIONS: Record<string, Activation> = {
 
 const LAYER_NORM_EPSILON = 1e-5;
 
-/** y = W x, or y += W x. */
+/** y = W x, or y += W x. Four sums at a time: one would wait for itself at every step. */
 export function multiply(
   w: Float32Array,
   x: ArrayLike<number>,
@@ -58,27 +58,40 @@ export function multiply(
   add = false,
 ): void {
   const columns = x.length;
+  const even = columns - (columns % 4);
   for (let row = 0, k = 0; row < y.length; row++) {
-    let sum = add ? y[row] : 0;
-    for (let column = 0; column < columns; column++, k++) sum += w[k] * x[column];
-    y[row] = sum;
+    let [a, b, c, d] = [0, 0, 0, 0];
+    let column = 0;
+    for (; column < even; column += 4, k += 4) {
+      a += w[k] * x[column];
+      b += w[k + 1] * x[column + 1];
+      c += w[k + 2] * x[column + 2];
+      d += w[k + 3] * x[column + 3];
+    }
+    for (; column < columns; column++, k++) a += w[k] * x[column];
+    y[row] = (add ? y[row] : 0) + (a + b + (c + d));
   }
 }
 
-/** y += Wᵀ x. */
+/** y += Wᵀ x. Four rows at a time, so that y is read and written a quarter as often. */
 export function multiplyTransposed(
   w: Float32Array,
   x: ArrayLike<number>,
   y: Float64Array,
 ): void {
   const columns = y.length;
-  for (let row = 0, k = 0; row < x.length; row++) {
-    const factor = x[row];
-    if (factor === 0) {
-      k += columns;
-      continue;
+  const even = x.length - (x.length % 4);
+  let row = 0;
+  for (; row < even; row += 4) {
+    const [a, b, c, d] = [x[row], x[row + 1], x[row + 2], x[row + 3]];
+    const k = row * columns;
+    for (let column = 0; column < columns; column++) {
+      const at = k + column;
+      y[column] += w[at] * a + w[at + columns] * b + (w[at + 2 * columns] * c + w[at + 3 * columns] * d);
     }
-    for (let column = 0; column < columns; column++, k++) y[column] += w[k] * factor;
+  }
+  for (; row < x.length; row++) {
+    for (let column = 0; column < columns; column++) y[column] += w[row * columns + column] * x[row];
   }
 }
 

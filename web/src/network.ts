@@ -160,8 +160,12 @@ export class Stack {
     return this.trace[k].map((step, t) => Float64Array.from([...step.h, ...this.trace[k + 1][t].h]));
   }
 
-  /** From the gradient in one output, at step `at`, to those in the inputs of all steps. */
-  back(at: number, dy: Float64Array, cell?: number): Float64Array[] {
+  /**
+   * From the gradient in one output, at step `at`, to those in the inputs of all steps. `cell` says
+   * whose output; without it, the last layer's. It pauses after every step, so that a page need not
+   * stand still: see `drain`.
+   */
+  *back(at: number, dy: Float64Array, cell?: number): Generator<void, Float64Array[]> {
     const T = this.directions === 2 ? this.length : at + 1;
     const width = this.cells[0].output;
     const zeros = (size: number) => Array.from({ length: T }, () => new Float64Array(size));
@@ -185,6 +189,7 @@ export class Stack {
           for (let j = 0; j < dxs[t].length; j++) dxs[t][j] += result.dx[j];
           dh = result.dh;
           dc = result.dc;
+          yield;
         }
       }
       dys = dxs;
@@ -245,12 +250,20 @@ export class Language {
    * The gradient of ln p(token), as predicted after step `at`, in the input vector of every step
    * up to `at`: exact backpropagation through time, nothing cut off.
    */
-  back(at: number, token: number): Float64Array[] {
+  back(at: number, token: number): Generator<void, Float64Array[]> {
     const dlogits = softmax(this.logits[at]).map((p) => -p);
     dlogits[token] += 1;
     const dh = new Float64Array(this.stack.output);
     multiplyTransposed(this.weight, dlogits, dh);
     return this.stack.back(at, dh);
+  }
+}
+
+/** Run to the end at once. */
+export function drain<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value;
   }
 }
 

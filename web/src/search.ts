@@ -68,7 +68,8 @@ export function findAlike(
   const matches: Match[] = [];
   for (const one of windows) {
     if (matches.length === most || one.on * 2 < chosen.length || !chosen.length) break;
-    if (matches.every((other) => one.to < other.from || one.from > other.to)) matches.push(one);
+    const apart = (other: Match) => one.to + length < other.from || one.from > other.to + length;
+    if (matches.every(apart)) matches.push(one);
   }
   return { active, matches };
 }

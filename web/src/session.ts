@@ -1,7 +1,7 @@
 /** What is open in the page: the model, the text, and the runs over it. */
 
 import { type Pin, type Pins, type Quantity, type Step } from "./cell";
-import { decode, Language, type NetworkData, softmax, Stack, type ArrayData } from "./network";
+import { decode, drain, Language, type NetworkData, softmax, Stack, type ArrayData } from "./network";
 import { generator, choose } from "./sampling";
 import { type Shown, Vocabulary } from "./tokens";
 
@@ -26,6 +26,11 @@ export interface Place {
 export interface Held extends Place {
   pin: Pin;
   value: number;
+}
+
+export interface Why {
+  dot: Float64Array;
+  norm: Float64Array;
 }
 
 const SLICE_MS = 24; // between two looks at the screen
@@ -230,28 +235,48 @@ export class Session {
    * first-order change in ln p(token t) if that input's vector were there and not zero; `norm` is
    * the gradient's length. Index k of the result is token k; the newline before the text is left out.
    */
-  why(t: number, run = this.currentLanguage): { dot: Float64Array; norm: Float64Array } {
-    const gradients = run!.back(t, this.tokens[t]);
-    const dot = new Float64Array(t);
-    const norm = new Float64Array(t);
-    for (let k = 0; k < t; k++) {
-      const row = run!.row(this.tokens[k]);
-      const dx = gradients[k + 1];
-      for (let j = 0; j < row.length; j++) dot[k] += row[j] * dx[j];
-      norm[k] = Math.hypot(...dx);
-    }
-    return { dot, norm };
+  *following(t: number, run: Language): Generator<void, Why> {
+    const gradients = yield* run.back(t, this.tokens[t]);
+    return measured(this.tokens.slice(0, t).map((token) => run.row(token)), gradients.slice(1));
   }
 
   /** The same for a unit's h at a step of numbers: every step's input, in both directions. */
-  whyUnit(t: number, { cell, unit }: Place): { dot: Float64Array; norm: Float64Array } {
+  *followingUnit(t: number, { cell, unit }: Place): Generator<void, Why> {
     const dy = new Float64Array(this.stack.cells[0].output);
     dy[unit % dy.length] = 1;
-    const gradients = this.current.back(t, dy, cell);
-    const inputs = this.rows.slice(0, gradients.length);
-    return {
-      dot: Float64Array.from(inputs, (x, k) => x.reduce((s, v, j) => s + v * gradients[k][j], 0)),
-      norm: Float64Array.from(inputs, (_, k) => Math.hypot(...gradients[k])),
-    };
+    const gradients = yield* this.current.back(t, dy, cell);
+    return measured(this.rows.slice(0, gradients.length), gradients);
   }
+
+  why(t: number, run = this.currentLanguage!): Why {
+    return drain(this.following(t, run));
+  }
+
+  whyUnit(t: number, place: Place): Why {
+    return drain(this.followingUnit(t, place));
+  }
+}
+
+/** Run to the end in slices, as long as it is wanted; null if it no longer is. */
+export async function inSlices<T>(
+  work: Generator<void, T>,
+  wanted: () => boolean,
+): Promise<T | null> {
+  let began = performance.now();
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value as T;
+    if (performance.now() - began > SLICE_MS) {
+      await new Promise((resolve) => setTimeout(resolve));
+      if (!wanted()) return null;
+      began = performance.now();
+    }
+  }
+}
+
+function measured(inputs: Float32Array[], gradients: Float64Array[]): Why {
+  return {
+    dot: Float64Array.from(inputs, (x, k) => x.reduce((sum, v, j) => sum + v * gradients[k][j], 0)),
+    norm: Float64Array.from(inputs, (_, k) => Math.hypot(...gradients[k])),
+  };
 }

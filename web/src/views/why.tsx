@@ -3,10 +3,11 @@
 import { max } from "d3-array";
 import { scaleLinear, scaleLog } from "d3-scale";
 import { line } from "d3-shape";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { Shared } from "../app";
 import { extent, percent, short, signed } from "../paint";
 import { softmax } from "../network";
+import { inSlices, type Why } from "../session";
 import { seen } from "../tokens";
 
 type Measure = "dot" | "norm";
@@ -15,14 +16,40 @@ const W = 560;
 const H = 190;
 const LEFT = 56;
 
+/** The gradients of one token, as far as they are computed: the text may have moved on since. */
+interface Result {
+  at: number;
+  own: Why;
+  other: Why | null;
+}
+
 export function WhyView(shared: Shared) {
-  const { session, version, cursor, place, colours, paint, go } = shared;
+  const { session, version, cursor, place } = shared;
+  const [result, setResult] = useState<Result | null>(null);
+  useEffect(() => {
+    let wanted = true;
+    const still = () => wanted;
+    const follow = async () => {
+      const own = await inSlices(
+        session.isText ? session.following(cursor, session.currentLanguage!) : session.followingUnit(cursor, place),
+        still,
+      );
+      const other = session.rnn && own && (await inSlices(session.following(cursor, session.rnn), still));
+      if (own && wanted) setResult({ at: cursor, own, other: other || null });
+    };
+    void follow();
+    return () => {
+      wanted = false;
+    };
+  }, [cursor, version, session.isText ? null : place]);
+  if (!result || result.at >= session.length) return <p class="muted">Following the gradient back …</p>;
+  return <Answer shared={shared} result={result} stale={result.at !== cursor} />;
+}
+
+function Answer({ shared, result, stale }: { shared: Shared; result: Result; stale: boolean }) {
+  const { session, place, colours, paint, go } = shared;
+  const { at: cursor, own, other } = result;
   const [measure, setMeasure] = useState<Measure>("dot");
-  const own = useMemo(
-    () => (session.isText ? session.why(cursor) : session.whyUnit(cursor, place)),
-    [cursor, version, session.isText ? null : place],
-  );
-  const other = useMemo(() => (session.rnn ? session.why(cursor, session.rnn) : null), [cursor, version]);
   const otherName = session.data.rnn?.name ?? "RNN";
 
   const input = session.isText ? "embedding" : "input";
@@ -67,7 +94,7 @@ export function WhyView(shared: Shared) {
     </>
   );
   return (
-    <>
+    <div class={stale ? "why stale" : "why"} data-at={cursor}>
       <h2>Why this {session.isText ? "token" : "value"}?</h2>
       <div class="switch" role="group" aria-label="Measure">
         <button type="button" aria-pressed={measure === "dot"} onClick={() => setMeasure("dot")}>gradient · {input}</button>
@@ -92,7 +119,7 @@ export function WhyView(shared: Shared) {
           </ol>
         </>
       )}
-    </>
+    </div>
   );
 }
 
