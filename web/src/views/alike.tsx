@@ -15,12 +15,12 @@ export function AlikeView(shared: Shared) {
     <>
       <h2>Where else are the same cells on?</h2>
       <p class="hint">
-        Mark a span in the text: drag with the mouse, or hold Shift and move. Below are the cells whose {quantity} stands
+        Mark a span on the left: drag with the mouse, or hold Shift and move. Below are the cells whose {quantity} stands
         out most there (in standard deviations from their mean), then the other places where they do: a cell counts as on
         when it is at least half as far out, on the same side.
       </p>
       <div class="row">
-        <span>Marked: <b class="token">{text(from, Math.min(to + 1, from + 24))}{to - from >= 24 && "…"}</b></span>
+        <span>Marked: <b class="token">{text(from, Math.min(to + 1, from + 24)).replace(/ /g, session.isText ? "␣" : " ")}{to - from >= 24 && "…"}</b></span>
         <button type="button" class="quiet" onClick={() => select(from, Math.min(to + 1, session.length - 1))}>longer</button>
         <button type="button" class="quiet" disabled={to === from} onClick={() => select(from, to - 1)}>shorter</button>
       </div>
@@ -42,7 +42,7 @@ export function AlikeView(shared: Shared) {
           </li>
         ))}
       </ol>
-      {active.length > 0 && !matches.length && <p class="muted">Nowhere else in this text.</p>}
+      {active.length > 0 && !matches.length && <p class="muted">Nowhere else here.</p>}
     </>
   );
 }

@@ -70,7 +70,7 @@ export function HoldView(shared: Shared) {
   return (
     <>
       <h2>What if?</h2>
-      <p class="hint">Hold a gate of {session.name(place)} at a value for the whole text, and read it again.</p>
+      <p class="hint">Hold a gate of {session.name(place)} at a value from the first step to the last, and read {session.isText ? "the text" : "the input"} again.</p>
       <div class="row">
         <label>Hold{" "}
           <select id="hold-what" value={which} onChange={(event) => setWhich(Number(event.currentTarget.value))}>

@@ -130,7 +130,7 @@ function Reach({ own, other, otherName, at, unit }: { own: Float64Array; other: 
     Array.from({ length: far }, (_, k) => ({ distance: k + 1, value: values[at - 1 - k] ?? 0 })),
   );
   const top = max(series.flat(), (d) => d.value) ?? 1;
-  const x = scaleLinear([1, Math.max(2, far)], [LEFT, W - 12]);
+  const x = scaleLinear([1, Math.max(2, far)], [LEFT, W - 22]);
   const least = Math.max(top * 1e-12, 1e-30);
   const y = scaleLog([least, Math.max(top * 1.5, least * 10)], [H - 28, 8]);
   const draw = line<{ distance: number; value: number }>((d) => x(d.distance), (d) => y(d.value))
@@ -142,7 +142,7 @@ function Reach({ own, other, otherName, at, unit }: { own: Float64Array; other: 
       <svg viewBox={`0 0 ${W} ${H}`} role="img" aria-label={`Length of the gradient against distance. ${label}`}>
         {decades.map((tick) => (
           <g>
-            <line x1={LEFT} x2={W - 12} y1={y(tick)} y2={y(tick)} class="grid" />
+            <line x1={LEFT} x2={W - 22} y1={y(tick)} y2={y(tick)} class="grid" />
             <text x={LEFT - 6} y={y(tick) + 4} text-anchor="end">{tick === 1 ? "1" : `1e${Math.round(Math.log10(tick))}`}</text>
           </g>
         ))}
