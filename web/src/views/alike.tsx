@@ -15,7 +15,7 @@ export function AlikeView(shared: Shared) {
     <>
       <h2>Where else are the same cells on?</h2>
       <p class="hint">
-        Mark a span on the left: drag with the mouse, or hold Shift and move. Below are the cells whose {quantity} stands
+        Mark a span: drag over {session.isText ? "the text" : "the steps"} with the mouse, hold Shift and move, or press longer. Below are the cells whose {quantity} stands
         out most there (in standard deviations from their mean), then the other places where they do: a cell counts as on
         when it is at least half as far out, on the same side.
       </p>
