@@ -102,6 +102,31 @@ def pictureless(session: nox.Session) -> None:
         session.error(f"unexpected folder: {sorted(path.name for path in folder.iterdir())}")
 
 
+@nox.session(name="explorer")
+def explorer_page(session: nox.Session) -> None:
+    """The explorer's page: built again it is what is checked in, and it works in Chromium.
+
+    Needs npm with Node 18 or newer, and Debian's chromium and chromium-driver. The pictures of
+    every view end in the folder that LSTMKIT_SCREENSHOTS names.
+    """
+    for command, package in (
+        ("npm", "nodejs npm"),
+        ("chromium", "chromium"),
+        ("chromedriver", "chromium-driver"),
+    ):
+        if shutil.which(command) is None:
+            session.error(f"needs {command}: apt-get install {package}")
+    page = Path("src/lstmkit/explorer/page.html")
+    before = page.read_bytes()
+    with session.chdir("web"):
+        session.run("npm", "ci", external=True)
+        session.run("npm", "run", "build", external=True)
+    if page.read_bytes() != before:
+        session.error(f"{page} was out of date; it is built now: look at it and check it in")
+    session.install(".[test]", "selenium>=4.20")
+    session.run("pytest", "-m", "browser", "tests/explorer", *session.posargs)
+
+
 @nox.session
 def notebook(session: nox.Session) -> None:
     """The lesson's notebook runs in Jupyter from top to bottom: empty, and with the solutions."""
@@ -231,7 +256,7 @@ def package(session: nox.Session) -> None:
     expected = {
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
-        if path.is_file() and path.suffix in {".py", ".pyi", ".typed", ".md", ".json"}
+        if path.is_file() and path.suffix in {".py", ".pyi", ".typed", ".html", ".json", ".md"}
     }
     _check_wheel(session, wheel, expected, extensions=1)
     _check_objects(session, build)

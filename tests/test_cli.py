@@ -75,7 +75,7 @@ def folder(tmp_path_factory) -> Path:
 # ------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "generate", "evaluate", "info"])
+@pytest.mark.parametrize("command", ["demo", "train", "generate", "evaluate", "explore", "info"])
 def test_every_command_helps_with_an_example_that_is_right(command):
     result = run(command, "--help")
     assert result.exit_code == 0

@@ -57,6 +57,9 @@ FLOORS: dict[str, tuple[int, int]] = {
     "plots.inside": (7, FILE),
     "plots": (7, DOOR),
     "demo": (7, FILE),
+    "explorer.rnn": (7, BASE),
+    "explorer.export": (7, FILE),
+    "explorer": (7, DOOR),
     # The lesson's files build on each other: their rooms are numbered from the bottom up.
     "lesson.adding": (7, 0),
     "lesson.exercises": (7, 0),

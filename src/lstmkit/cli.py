@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lstmkit import __version__, backend, corpus, demo, lesson_cli, loading, plots, store
+from lstmkit import __version__, backend, corpus, demo, explorer, lesson_cli, loading, plots, store
 from lstmkit.progress import Progress
 from lstmkit.shapes import InputError
 from lstmkit.tasks.language_model import LanguageModel
@@ -282,6 +282,66 @@ def info(
     _table(("setting", "value"), [(name, _shown(value)) for name, value in facts])
     typer.echo()
     _table(("array", "shape", "dtype"), rows)
+
+
+@app.command(epilog='Example: lstmkit explore lstmkit-demo --text "def add(a, b):" -o page.html')
+def explore(
+    model: ModelPath,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", "-t", help="What it reads; for an LSTM alone, rows of numbers."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A file to read instead (UTF-8).")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
+        "lstmkit-explorer.html"
+    ),
+    rnn: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="A basic RNN, or another model, to show beside."),
+    ] = None,
+    length: Annotated[
+        int, typer.Option(min=1, max=explorer.LONGEST, help="Characters of the text, at most.")
+    ] = 3000,
+    title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier page.")] = False,
+) -> None:
+    """Write a page that shows the model at work, live in a browser: one file, no server."""
+    if (text is None) == (file is None):
+        given = "neither" if text is None else "both"
+        raise InputError(f"explore: of --text and --file {given} is given; expected one of them")
+    if output.exists() and not force:
+        raise InputError(
+            f"explore: {output} is already there; expected another --output, or --force"
+        )
+    store.check_writable(output)
+    opened = loading.load(model)
+    beside = None if rnn is None else _beside(rnn)
+    if file is not None:
+        text = _text_of(file)
+    assert text is not None
+    if isinstance(opened, LanguageModel) and len(text) > length:
+        typer.echo(f"the first {length:,} of {len(text):,} characters (see --length)", err=True)
+        text = text[:length]
+    heading = title or f"{model.resolve().name}, reading {'a text' if file is None else file.name}"
+    size = explorer.explore(opened, text, output, rnn=beside, title=heading)
+    typer.echo(f"{output}: {size / 1e6:.2f} MB; open it in a browser")
+
+
+def _beside(path: Path) -> explorer.BasicRNN | LanguageModel:
+    if not path.is_dir() and store.inspect(path).kind == "BasicRNN":
+        return explorer.BasicRNN.load(path)
+    return _language_model(path)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"explore: {file} is not UTF-8 at byte {error.start}; expected a text file"
+        ) from None
 
 
 def _show_skipped(read: corpus.Corpus) -> None:

@@ -1,0 +1,233 @@
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { AlikeView } from "./views/alike";
+import { allTracks, CellsView, suggestionsOf } from "./views/cells";
+import { GatesView } from "./views/gates";
+import { HoldView } from "./views/hold";
+import { TextView, type Painting } from "./views/text";
+import { Tour } from "./views/tour";
+import { WhyView } from "./views/why";
+import { WriteView } from "./views/write";
+import { extent, palette, percent, short, type Palette } from "./paint";
+import type { Suggestion } from "./features";
+import { likeliest } from "./sampling";
+import type { Track } from "./search";
+import type { Place, Session } from "./session";
+
+export type Tab = "cells" | "gates" | "why" | "hold" | "write" | "alike";
+
+/** What every view is given: what is open, what is chosen, and how to change it. */
+export interface Shared {
+  session: Session;
+  /** Grows when the text or what is held changes: a view computes again. */
+  version: number;
+  /** Every cell of every layer over the text, and those that follow something in it. */
+  tracks: Track[];
+  suggestions: Suggestion[];
+  place: Place;
+  quantity: "c" | "h";
+  cursor: number;
+  span: [number, number];
+  colours: Palette;
+  choose(place: Place): void;
+  setQuantity(quantity: "c" | "h"): void;
+  /** Move the cursor; with `extend` the other end of the span stays. */
+  go(cursor: number, extend?: boolean): void;
+  select(from: number, to: number): void;
+  /** What the text is painted with while a view is open; null for the chosen cell. */
+  paint(painting: Painting | null): void;
+  work(job: (progress: (share: number) => void) => Promise<unknown>): Promise<void>;
+  say(message: string): void;
+}
+
+/** A cell that only drifts over the text is the least of the finds. */
+const worth = (s: Suggestion) => (s.feature === "place in the text" ? -1 : s.firm);
+
+const systemDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
+
+export function App({ session }: { session: Session }) {
+  const [version, setVersion] = useState(0);
+  const [busy, setBusy] = useState<number | null>(0);
+  const [place, choose] = useState<Place>({ cell: 0, unit: 0 });
+  const [quantity, setQuantity] = useState<"c" | "h">("c");
+  const [[anchor, cursor], setSpan] = useState<[number, number]>([0, 0]);
+  const [tab, setTab] = useState<Tab>("cells");
+  const [painting, paint] = useState<Painting | null>(null);
+  const [message, say] = useState("");
+  const [dark, setDark] = useState(systemDark);
+  const [tour, setTour] = useState(false);
+  const tabs = useRef<HTMLDivElement>(null);
+  const colours = palette(dark);
+
+  useEffect(() => {
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+  }, [dark]);
+  useEffect(() => {
+    const query = matchMedia("(prefers-color-scheme: dark)");
+    const follow = () => setDark(query.matches);
+    query.addEventListener("change", follow);
+    return () => query.removeEventListener("change", follow);
+  }, []);
+
+  const work = useCallback<Shared["work"]>(async (job) => {
+    setBusy(0);
+    await job((share) => setBusy(share));
+    setBusy(null);
+    setVersion(session.version);
+  }, []);
+
+  useEffect(() => {
+    void work((progress) => session.open(progress)).then(() => {
+      const start = Math.min(session.length - 1, 40);
+      setSpan([start, start]);
+      document.documentElement.dataset.ready = "yes";
+    });
+  }, []);
+
+  const last = Math.max(0, session.length - 1);
+  const at = Math.min(cursor, last);
+  const span = useMemo<[number, number]>(
+    () => [Math.min(anchor, at), Math.min(last, Math.max(anchor, at))],
+    [anchor, at, last],
+  );
+  const go = (to: number, extend = false) => {
+    const next = Math.max(0, Math.min(to, last));
+    setSpan(([other]) => [extend ? other : next, next]);
+  };
+
+  // Tell, without a picture, where the cursor is and what comes next.
+  useEffect(() => {
+    if (!version || !session.length) return;
+    const { name } = session.shown[at];
+    const value = short(session.at(place, quantity, at));
+    const logits = session.logits(at);
+    const next = logits
+      ? `; next: ${likeliest(logits, 3).map(({ token, p }) => `${session.vocabulary.name(token)} ${percent(p)}`).join(", ")}`
+      : "";
+    const marked = span[0] < span[1] ? `; ${span[1] - span[0] + 1} marked` : "";
+    say(`${name}, ${at + 1} of ${session.length}; ${session.name(place)}: ${quantity} = ${value}${next}${marked}`);
+  }, [at, span[0], span[1], place, quantity, version]);
+
+  const tracks = useMemo(
+    () => (version ? allTracks(session, quantity) : []),
+    [version, quantity],
+  );
+  const suggestions = useMemo(() => suggestionsOf(session, tracks), [tracks]);
+  // Begin with the cell that follows something best.
+  const chosen = useRef(false);
+  useEffect(() => {
+    if (chosen.current || !suggestions.length) return;
+    chosen.current = true;
+    const [best] = [...suggestions].sort((a, b) => worth(b) - worth(a));
+    choose({ cell: best.cell, unit: best.unit });
+  }, [suggestions]);
+  const track = useMemo(
+    () => (version ? session.track(place, quantity) : new Float64Array()),
+    [place, quantity, version],
+  );
+  const ofCell: Painting = {
+    values: track,
+    most: extent(track),
+    caption: `${quantity} of ${session.name(place)}`,
+  };
+
+  const shared: Shared = {
+    session, version, tracks, suggestions, place, quantity, cursor: at, span, colours, choose, setQuantity, go,
+    select: (from, to) => setSpan([from, to]),
+    paint, work, say,
+  };
+
+  const names: [Tab, string][] = [
+    ["cells", "Cells"],
+    ["gates", "Gates"],
+    ["why", "Why"],
+    ["hold", "Hold"],
+    ...(session.isText ? [["write", "Write"] as [Tab, string]] : []),
+    ["alike", "Alike"],
+  ];
+  const open = (next: Tab) => {
+    paint(null);
+    setTab(next);
+  };
+  const turn = (event: KeyboardEvent) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const index = names.findIndex(([name]) => name === tab);
+    const next = (index + step + names.length) % names.length;
+    open(names[next][0]);
+    tabs.current?.querySelectorAll("button")[next].focus();
+    event.preventDefault();
+  };
+  const neighbour = (step: number) => {
+    const { units } = session.cells[place.cell];
+    choose({ cell: place.cell, unit: (place.unit + step + units) % units });
+  };
+  const keys = (event: KeyboardEvent) => {
+    const target = event.target as HTMLElement;
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "]") neighbour(1);
+    else if (event.key === "[") neighbour(-1);
+    else if (event.key === "c" || event.key === "h") setQuantity(event.key);
+    else return;
+    event.preventDefault();
+  };
+
+  const { config } = session.data.network;
+  const layers = config.num_layers === 1 ? "1 layer" : `${config.num_layers} layers`;
+  return (
+    <div class="page" onKeyDown={keys}>
+      <header>
+        <div>
+          <h1>{session.data.title}</h1>
+          <p class="muted">
+            LSTM · {layers} of {config.hidden_size} cells · {session.data.parameters.toLocaleString("en")} weights ·
+            {" "}running in this page
+          </p>
+        </div>
+        <div class="row">
+          <button type="button" onClick={() => setTour(true)} id="start-tour">Take the tour</button>
+          <button type="button" onClick={() => setDark(!dark)} id="theme">
+            {dark ? "Light" : "Dark"}<span class="wide"> theme</span>
+          </button>
+        </div>
+      </header>
+      <div class="progress" role="progressbar" aria-label="Reading the text" aria-hidden={busy === null}
+        aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round((busy ?? 1) * 100)}>
+        <div style={{ width: `${(busy ?? 0) * 100}%`, opacity: busy === null ? 0 : 1 }} />
+      </div>
+      <main>
+        <TextView shared={shared} painting={painting ?? ofCell} explain={() => open("why")} />
+        <section class="card tools" aria-label="Views">
+          <div class="tabs" role="tablist" aria-label="Views" ref={tabs} onKeyDown={turn}>
+            {names.map(([name, label]) => (
+              <button type="button" role="tab" id={`tab-${name}`} aria-controls="view"
+                aria-selected={tab === name} tabIndex={tab === name ? 0 : -1} onClick={() => open(name)}>
+                {label}
+              </button>
+            ))}
+          </div>
+          <div role="tabpanel" id="view" aria-labelledby={`tab-${tab}`} key={tab}>
+            {version > 0 && tab === "cells" && <CellsView {...shared} />}
+            {version > 0 && tab === "gates" && <GatesView {...shared} />}
+            {version > 0 && tab === "why" && <WhyView {...shared} />}
+            {version > 0 && tab === "hold" && <HoldView {...shared} />}
+            {version > 0 && tab === "write" && <WriteView {...shared} />}
+            {version > 0 && tab === "alike" && <AlikeView {...shared} />}
+          </div>
+        </section>
+      </main>
+      <footer class="muted">
+        <details>
+          <summary>Keyboard</summary>
+          <p>
+            In the text: <kbd>←</kbd> <kbd>→</kbd> <kbd>↑</kbd> <kbd>↓</kbd> <kbd>Home</kbd> <kbd>End</kbd> move,
+            with <kbd>Shift</kbd> they mark a span; <kbd>Enter</kbd> asks why. Anywhere: <kbd>[</kbd> and{" "}
+            <kbd>]</kbd> change the cell, <kbd>c</kbd> and <kbd>h</kbd> what is shown of it.
+          </p>
+        </details>
+        <span>Made by lstmkit. Nothing leaves this page.</span>
+      </footer>
+      <div class="unseen" role="status" aria-live="polite">{message}</div>
+      {tour && <Tour shared={shared} open={open} close={() => setTour(false)} />}
+    </div>
+  );
+}
