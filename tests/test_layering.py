@@ -31,6 +31,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "sampling": (1, FILE),
     "progress": (1, FILE),
     "interrupts": (1, FILE),
+    "naming": (1, FILE),
     "run": (2, FILE),
     "conventions": (2, FILE),
     "engine.base": (2, BASE),
