@@ -1,0 +1,1 @@
+"""The lesson: what somebody who writes an LSTM from scratch works with."""
