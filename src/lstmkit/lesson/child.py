@@ -42,9 +42,7 @@ def pack(value: Any) -> bytes:
         if item is None or type(item) in (bool, str):
             return {"v": item if not isinstance(item, str) else item[:100_000]}
         if type(item) in (int, float):
-            item = np.asarray(item) if abs(item) < 2**63 or item != item else None
-            if item is None:
-                return {"o": "a huge whole number"}
+            return {"v": item} if abs(item) < 2**63 or item != item else {"o": "a huge number"}
         if isinstance(item, np.ndarray | np.generic):
             array = np.asarray(item)
             if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16:

@@ -95,9 +95,6 @@ MEMORIES: dict[str, Callable[..., Array]] = {
     "f + c + i*g": lambda i, f, g, o, c, h: f + c + i * g,
     "(f+c) * (i+g)": lambda i, f, g, o, c, h: (f + c) * (i + g),
     "f*(c + i*g)": lambda i, f, g, o, c, h: f * (c + i * g),
-    "f*c + f*g": lambda i, f, g, o, c, h: f * c + f * g,
-    "i*c + i*g": lambda i, f, g, o, c, h: i * c + i * g,
-    "f*c + o*g": lambda i, f, g, o, c, h: f * c + o * g,
     "f*c + i*tanh(g)": lambda i, f, g, o, c, h: f * c + i * np.tanh(g),
     "tanh(f*c + i*g)": lambda i, f, g, o, c, h: np.tanh(f * c + i * g),
 }
@@ -114,8 +111,6 @@ HIDDENS: dict[str, Callable[..., Array]] = {
     "o": lambda i, f, g, o, c, p: o,
     "o*g": lambda i, f, g, o, c, p: o * g,
     "o + tanh(c)": lambda i, f, g, o, c, p: o + np.tanh(c),
-    "f*tanh(c)": lambda i, f, g, o, c, p: f * np.tanh(c),
-    "i*tanh(c)": lambda i, f, g, o, c, p: i * np.tanh(c),
     "o*tanh(tanh(c))": lambda i, f, g, o, c, p: o * np.tanh(np.tanh(c)),
 }
 
@@ -141,7 +136,7 @@ def step(weights: Weights, x: Array, h: Array, c: Array, s: Mapping[str, str]) -
     i, f, g, o = (values[s[f"use.{gate}"]] for gate in GATES)
     c_new = MEMORIES[s["memory"]](i, f, g, o, c, h)
     h_new = HIDDENS[s["hidden"]](i, f, g, o, c_new, c)
-    results = {"h": h_new, "c": c_new, "tanh(c)": np.tanh(c_new), "c_prev": c}
+    results = {"h": h_new, "c": c_new, "c_prev": c}
     first, second = s["returned"].split(", ")
     return results[first], results[second]
 
@@ -192,10 +187,6 @@ def sequence(
 # ------------------------------------------------------------------------- the mistakes, named
 
 
-def _list(*words: str) -> str:
-    return " and ".join(words)
-
-
 def _step_mistakes() -> list[Mistake]:
     found: list[Mistake] = []
 
@@ -223,7 +214,7 @@ def _step_mistakes() -> list[Mistake]:
     for a, b in permutations(GATES, 2):
         whole = {f"{part}.{a}": b for part in "xhb"}
         own, other = NAMES[a], NAMES[b]
-        said = f"the {own} computed with the weights and the bias of the {other}"
+        said = f"the {own} computed as the {other} is: with its weights and its bias"
         found.append(Mistake(f"{a} is {b} again", said, whole))
         said = f"the bias of the {other} used for the {own}"
         found.append(Mistake(f"b{b} for {a}", said, {f"b.{a}": b}, True))
@@ -272,9 +263,6 @@ def _step_mistakes() -> list[Mistake]:
         "f + c + i*g": ("f + c", "f and c_prev added instead of multiplied"),
         "(f+c) * (i+g)": ("sums for products", "sums and products exchanged in c"),
         "f*(c + i*g)": ("f times all", "the forget gate put on the new value too"),
-        "f*c + f*g": ("f for i", "f used in the place of i (c = f∘c_prev + f∘g)"),
-        "i*c + i*g": ("i for f", "i used in the place of f (c = i∘c_prev + i∘g)"),
-        "f*c + o*g": ("o for i", "o used in the place of i (c = f∘c_prev + o∘g)"),
         "f*c + i*tanh(g)": ("tanh twice", "the tanh of the candidate taken twice"),
     }
     for memory, (name, said) in memories.items():
@@ -289,18 +277,14 @@ def _step_mistakes() -> list[Mistake]:
         "o": ("h = o", "h = o, without the memory"),
         "o*g": ("h = o*g", "h = o∘g: the candidate in the place of tanh(c)"),
         "o + tanh(c)": ("h = o + tanh(c)", "o and tanh(c) added instead of multiplied"),
-        "f*tanh(c)": ("h = f*tanh(c)", "f used in the place of o (h = f∘tanh(c))"),
-        "i*tanh(c)": ("h = i*tanh(c)", "i used in the place of o (h = i∘tanh(c))"),
         "o*tanh(tanh(c))": ("tanh(tanh(c))", "the tanh of c taken twice in h"),
     }
     for hidden, (name, said) in hiddens.items():
         add(name, said, name == "h = o*c", hidden=hidden)
     said = "the tanh written back into the memory (c = tanh(c)), and taken again in h"
     add("c = tanh(c)", said, True, memory="tanh(f*c + i*g)")
-    said = "the tanh written back into the memory (c = tanh(c), then h = o∘c)"
+    said = "the tanh written back into the memory: tanh(c) is returned for c"
     add("c = tanh(c), h = o*c", said, memory="tanh(f*c + i*g)", hidden="o*c")
-    said = "tanh written back into the memory after h was made: tanh(c) is returned for c"
-    add("tanh(c) returned", said, returned="h, tanh(c)")
     add("returned c, h", "c and h returned in the other order", returned="c, h")
     add("returned h, h", "h returned twice, in the place of c too", returned="h, h")
     add("returned c, c", "c returned twice, in the place of h too", returned="c, c")

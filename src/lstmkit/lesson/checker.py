@@ -1,0 +1,181 @@
+"""Checks a learner's program, part by part, and names what is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lstmkit.lesson.forward import Assumed, check_sequence, check_step
+from lstmkit.lesson.gradients import check_backward
+from lstmkit.lesson.mutants import Mistake
+from lstmkit.lesson.output import check_output
+from lstmkit.lesson.program import Program, from_namespace, read
+from lstmkit.lesson.report import Report
+from lstmkit.lesson.roles import LESSON, Part, conventions, find, names_used, stated
+from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped
+from lstmkit.shapes import InputError
+
+_TITLES = {
+    "step": "lstm_cell_step",
+    "sequence": "lstm_forward",
+    "output": "lstm_output_layer",
+    "step backward": "lstm_cell_step_backward",
+    "sequence backward": "lstm_backward",
+}
+_ASKED = ("step", "sequence", "output")
+
+
+def check(
+    what: str | os.PathLike[str] | Mapping[str, Any] | Program,
+    *,
+    seconds: float = SECONDS,
+    megabytes: int = MEGABYTES,
+) -> Report:
+    '''Check somebody's LSTM and name its mistakes.
+
+    Parameters
+    ----------
+    what : path, dict or Program
+        A ``.py`` file, a ``.ipynb`` notebook, or the names of a running session: ``globals()``.
+    seconds : float
+        How long the code may take for one request.
+    megabytes : int
+        How much memory it may take (not on Windows).
+
+    Returns
+    -------
+    Report
+        Shows itself in a notebook; ``.text()`` is plain, ``.passed`` and ``.mistakes`` are for
+        programs.
+
+    Raises
+    ------
+    InputError
+        If there is no Python to check, or nothing in it that is known by name.
+
+    Notes
+    -----
+    The code runs in a process of its own. The limits stop accidents, not malice.
+
+    Examples
+    --------
+    >>> from lstmkit.lesson.program import Cell
+    >>> source = """
+    ... import numpy as np
+    ... def lstm_output_layer(h_states, W_hy, b_y):
+    ...     return h_states @ W_hy.T
+    ... """
+    >>> report = check(Program("mine", (Cell("mine", source),)))
+    >>> print(report.mistakes[0].text.split(" (")[0])
+    the logits equal the reference with the bias left out
+    '''
+    if isinstance(what, Program):
+        program = what
+    elif isinstance(what, str | os.PathLike):
+        program = read(what)
+    else:
+        program = from_namespace(what)
+    report = Report(program.name)
+    for note in program.notes:
+        report.add("note", program.name, note)
+    with Learner(program, seconds, megabytes) as learner:
+        try:
+            inventory = learner.load()
+            _say_loading(program, inventory, report)
+            parts = find(inventory.things)
+            if not parts:
+                if report.mistakes:
+                    return report
+                raise InputError(
+                    f"check: {program.name} defines none of {', '.join(_TITLES.values())} or a "
+                    "class LSTM; expected at least one of them"
+                )
+            _check_parts(learner, program, parts, report)
+        except Stopped as stopped:
+            report.add("mistake", program.name, str(stopped), "stopped")
+        report.printed = learner.printed
+    return report
+
+
+def _say_loading(program: Program, inventory: Inventory, report: Report) -> None:
+    for cell, failure in inventory.failures:
+        broken = failure.kind in ("SyntaxError", "IndentationError", "TabError")
+        if broken or len(program.cells) == 1:
+            kind = "mistake" if broken else "note"
+            report.add(kind, cell, f"stops with {failure}", *(["crash"] if broken else []))
+        else:
+            report.add("note", cell, f"left out: it stops with {failure}")
+
+
+def _check_parts(
+    learner: Learner, program: Program, parts: Mapping[str, Part], report: Report
+) -> None:
+    names, says = names_used(program), stated(program)
+    fixed = conventions(program, names, says, free=False)
+    free = conventions(program, names, says, free=True)
+    assumed: Assumed | None = None
+    base: Mistake | None = None
+    if "step" in parts:
+        assumed, base = check_step(learner, parts["step"], fixed, says, report)
+        _assume(assumed, report)
+    if "sequence" in parts:
+        found, _ = check_sequence(learner, parts["sequence"], fixed, says, report, assumed, base)
+        if assumed is None:
+            assumed = found
+            _assume(found, report)
+    own: Assumed | None = None
+    own_base: Mistake | None = None
+    if "class step" in parts:
+        own, own_base = check_step(learner, parts["class step"], free, says, report)
+        _assume(own, report)
+    if "class sequence" in parts:
+        check_sequence(learner, parts["class sequence"], free, says, report, own, own_base)
+    if "output" in parts:
+        turned = assumed is not None and assumed.convention.orientation == "xW"
+        check_output(learner, parts["output"], turned, report)
+    for part, whole in (("step backward", False), ("sequence backward", True)):
+        if part in parts:
+            check_backward(learner, parts[part], whole, fixed, says, report, assumed)
+    for part, item in parts.items():
+        if part in _ASKED:
+            _check_docstring(part, item, report)
+    if not {"class step", "class sequence"} & set(parts):
+        for part in _ASKED:
+            if part not in parts:
+                report.add("open", LESSON[part], "not written yet")
+
+
+def _assume(assumed: Assumed | None, report: Report) -> None:
+    if assumed is not None and assumed.describe() not in report.assumed:
+        report.assumed.append(assumed.describe())
+
+
+_ROLES = {
+    "the forget gate": r"forget",
+    "the input gate": r"input gate|update gate|input,",
+    "the candidate": r"candidate|cell gate|new value|c~|c̃|cell input|proposed",
+    "the output gate": r"output gate|output\)|and output",
+    "the cell state": r"cell state|memory|long-term",
+    "the hidden state": r"hidden state|short-term|hidden",
+}
+_SHAPE = r"\(\s*\w+\s*,(\s*\w+\s*,?)*\s*\)|shape"
+
+
+def _check_docstring(part: str, item: Part, report: Report) -> None:
+    """Look for what the lesson asks a docstring to say: the gates, the states, the shapes."""
+    if not item.doc.strip():
+        asked = (
+            "the role of each gate and state, and the shapes" if part == "step" else "the shapes"
+        )
+        report.add("note", item.shown, f"no docstring; the lesson asks for {asked}", "docstring")
+        return
+    missing = []
+    if part == "step":
+        missing = [name for name, words in _ROLES.items() if not re.search(words, item.doc, re.I)]
+    if not re.search(_SHAPE, item.doc, re.I):
+        missing.append("the shapes")
+    if missing:
+        said = f"the docstring says nothing of {', '.join(missing)}"
+        report.add("note", item.shown, said, "docstring")
