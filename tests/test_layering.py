@@ -53,6 +53,26 @@ FLOORS: dict[str, tuple[int, int]] = {
     "__init__": (6, DOOR),  # the public names: above all that they name, below the leaves
     "plots": (7, FILE),
     "demo": (7, FILE),
+    # The lesson's files build on each other: their rooms are numbered from the bottom up.
+    "lesson.child": (7, 0),  # a script too: the learner's process
+    "lesson.mutants": (7, 0),
+    "lesson.program": (7, 0),
+    "lesson.report": (7, 0),
+    "lesson.backward": (7, 1),
+    "lesson.cases": (7, 1),
+    "lesson.compare": (7, 1),
+    "lesson.programs": (7, 2),
+    "lesson.roles": (7, 2),
+    "lesson.runner": (7, 2),
+    "lesson.calls": (7, 3),
+    "lesson.steps": (7, 4),
+    "lesson.sequences": (7, 5),
+    "lesson.output": (7, 5),
+    "lesson.gradients": (7, 5),
+    "lesson.checker": (7, 6),
+    "lesson.strength": (7, 7),
+    "lesson.watch": (7, 7),
+    "lesson": (7, 9),
     "cli": (8, FILE),
     "__main__": (9, FILE),  # python -m lstmkit
 }
@@ -68,6 +88,7 @@ INSIDE_A_FUNCTION_OF = {
     "progress": {"rich"},
     "cli": {"typer", "rich"},
     "plots": {"matplotlib"},
+    "lesson.report": {"rich"},
 }
 
 

@@ -5,5 +5,6 @@
 
 from lstmkit.lesson.checker import check
 from lstmkit.lesson.report import Finding, Report
+from lstmkit.lesson.runner import MEGABYTES, SECONDS
 
-__all__ = ["Finding", "Report", "check"]
+__all__ = ["MEGABYTES", "SECONDS", "Finding", "Report", "check"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lstmkit.lesson.forward import Assumed, check_sequence, check_step
+from lstmkit.lesson.calls import Assumed
 from lstmkit.lesson.gradients import check_backward
 from lstmkit.lesson.mutants import Mistake
 from lstmkit.lesson.output import check_output
@@ -15,6 +15,8 @@ from lstmkit.lesson.program import Program, from_namespace, read
 from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import LESSON, Part, conventions, find, names_used, stated
 from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped
+from lstmkit.lesson.sequences import check_sequence
+from lstmkit.lesson.steps import check_step
 from lstmkit.shapes import InputError
 
 _TITLES = {

@@ -12,9 +12,9 @@ import numpy as np
 from lstmkit.conventions import read
 from lstmkit.lesson import backward, cases
 from lstmkit.lesson.backward import BACKWARD, SEQUENCE_BACK, STEP_BACK, Gradients
+from lstmkit.lesson.calls import LAYOUTS, Assumed, kinds, laid_out, request, say_crash, say_facts
 from lstmkit.lesson.cases import Case
 from lstmkit.lesson.compare import close, far, vector, what, worst
-from lstmkit.lesson.forward import LAYOUTS, Assumed, kinds, laid_out, request, say_crash, say_facts
 from lstmkit.lesson.mutants import GATES, NAMES, Mistake
 from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import Part, Stated

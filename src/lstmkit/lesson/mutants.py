@@ -259,8 +259,8 @@ def _step_mistakes() -> list[Mistake]:
         "f*c + (1-f)*g": ("coupled", "a coupled cell: c = f∘c_prev + (1−f)∘g, without i"),
         "(1-i)*c + i*g": ("coupled i", "a coupled cell: c = (1−i)∘c_prev + i∘g, without f"),
         "f*c - i*g": ("subtracted", "i∘g subtracted instead of added"),
-        "f*c + i + g": ("i + g", "i and g added instead of multiplied"),
-        "f + c + i*g": ("f + c", "f and c_prev added instead of multiplied"),
+        "f*c + i + g": ("i plus g", "i and g added instead of multiplied"),
+        "f + c + i*g": ("f plus c", "f and c_prev added instead of multiplied"),
         "(f+c) * (i+g)": ("sums for products", "sums and products exchanged in c"),
         "f*(c + i*g)": ("f times all", "the forget gate put on the new value too"),
         "f*c + i*tanh(g)": ("tanh twice", "the tanh of the candidate taken twice"),
@@ -276,7 +276,7 @@ def _step_mistakes() -> list[Mistake]:
         "o*relu(c)": ("h = o*relu(c)", "h = o∘relu(c): relu in the place of the tanh"),
         "o": ("h = o", "h = o, without the memory"),
         "o*g": ("h = o*g", "h = o∘g: the candidate in the place of tanh(c)"),
-        "o + tanh(c)": ("h = o + tanh(c)", "o and tanh(c) added instead of multiplied"),
+        "o + tanh(c)": ("h = o plus tanh(c)", "o and tanh(c) added instead of multiplied"),
         "o*tanh(tanh(c))": ("tanh(tanh(c))", "the tanh of c taken twice in h"),
     }
     for hidden, (name, said) in hiddens.items():

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lstmkit.lesson import cases
+from lstmkit.lesson.calls import say_crash, say_facts
 from lstmkit.lesson.compare import close, far, what, worst
-from lstmkit.lesson.forward import say_crash, say_facts
 from lstmkit.lesson.mutants import REFERENCE, sequence
 from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import Part

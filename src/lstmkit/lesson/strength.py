@@ -6,14 +6,15 @@ programs in all families. Each program is checked as a learner's would be, in it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from lstmkit.lesson.backward import SEQUENCE_BACK, STEP_BACK
+from lstmkit.lesson.backward import BACKWARD, SEQUENCE_BACK, STEP_BACK
 from lstmkit.lesson.checker import check
 from lstmkit.lesson.mutants import SEQUENCE, STEP
 from lstmkit.lesson.program import Cell, Program
 from lstmkit.lesson.programs import OUTPUTS, Style, write_program
+from lstmkit.lesson.report import Finding
 
 STYLES = (
     Style("A"),
@@ -32,9 +33,12 @@ STYLES = (
 
 TOGETHER = tuple(style for style in STYLES if style.together and style.access != "class")
 APART = tuple(style for style in STYLES if style.family in "CD")
-FLAT = tuple(s for s in STYLES if s.states == "flat" and s.access in ("dict", "unpack"))
+FLAT = tuple(
+    replace(s, returns="pairs")
+    for s in STYLES
+    if s.states == "flat" and s.access in ("dict", "unpack")
+)
 
-Facts = Mapping[str, str]
 _IN_PLACE: tuple[tuple[str, dict[str, str]], ...] = (
     ("in place", {"c": "c_prev *= f\nc_prev += i * g\nc_t = c_prev"}),
     ("in place", {"after h": "h_prev[:] = h_t"}),
@@ -63,11 +67,18 @@ class Strength:
     rejected: int = 0
     failures: list[str] = field(default_factory=list)
 
+    @property
+    def good(self) -> bool:
+        """Whether all mistakes are caught, 95 of 100 named, and nothing right is rejected."""
+        named = self.named >= 0.95 * self.mistakes
+        return self.caught == self.mistakes and named and self.rejected == 0
+
     def __str__(self) -> str:
         return (
-            f"{self.mistakes} programs with a mistake: {_share(self.caught, self.mistakes)} caught, "
-            f"{_share(self.named, self.mistakes)} named rightly; {self.correct} correct programs: "
-            f"{self.rejected} rejected"
+            f"{self.mistakes} programs with a mistake: "
+            f"{_share(self.caught, self.mistakes)} caught, "
+            f"{_share(self.named, self.mistakes)} named rightly; "
+            f"{self.correct} correct programs: {self.rejected} rejected"
         )
 
 
@@ -88,7 +99,7 @@ def mistakes() -> Iterator[Written]:
     number = 0
     for mistake in (*STEP, *SEQUENCE):
         number += 1
-        styles = STYLES
+        styles: tuple[Style, ...] = STYLES
         if "concat" in mistake.switches:
             styles = TOGETHER
         elif "transposed" in mistake.switches:
@@ -150,8 +161,9 @@ def correct() -> list[Written]:
             styles.append(replace(style, access="unpack", stated=False))
     found: dict[str, Written] = {}
     for style in styles:
-        back = {} if style.states == "flat" and style.access in ("dict", "unpack") else None
-        source = write_program(style, back=back)
+        plain = style.states == "flat" and style.returns == "pairs"
+        both = plain and style.access in ("dict", "unpack")
+        source = write_program(style, back=BACKWARD if both else None)
         found.setdefault(source, Written(f"correct in {style.name}", source))
     return list(found.values())[:60]
 
@@ -195,5 +207,5 @@ def measure(
     return result
 
 
-def _first(found: list[object] | object) -> str:
-    return getattr(found[0], "text", "") if isinstance(found, list) and found else "nothing passed"
+def _first(found: list[Finding]) -> str:
+    return found[0].text if found else "nothing passed"
