@@ -21,8 +21,8 @@ from lstmkit.lesson.mutants import (
 )
 from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import Part, Stated
-from lstmkit.lesson.runner import Failure, Outcome
-from lstmkit.naming import Convention
+from lstmkit.lesson.runner import Failure, Learner, Outcome
+from lstmkit.naming import Convention, known_names
 from lstmkit.shapes import Array
 
 
@@ -40,6 +40,7 @@ class Assumed:
         return f"{self.convention.describe()}; states {kind}"
 
 
+TOGETHER = 96  # attempts in a group: all layouts of a scheme
 LAYOUTS = {
     "flat": ("T, I", "I, T"),
     "column": ("T, I, 1", "I, T", "T, I", "I, 1, T"),
@@ -70,6 +71,8 @@ def request(part: Part, assumed: Assumed, case: Case, values: Mapping[str, Any])
             value: Any = weights
         elif role == "weight":
             value = weights.get(name, np.zeros(sizes["H"]))
+        elif role == "state":
+            value = (values["h"], values["c"])
         elif role in values:
             value = values[role]
         else:
@@ -102,6 +105,19 @@ def sequence_request(part: Part, assumed: Assumed, case: Case) -> dict[str, Any]
     )
 
 
+def attempt(learner: Learner, requests: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    """Make calls group by group, until a group has one that did not stop with an error."""
+    outcomes: list[Outcome] = []
+    for start in range(0, len(requests), TOGETHER):
+        outcomes += learner.call(requests[start : start + TOGETHER])
+        unwritten = {outcome.failure.kind for outcome in outcomes if outcome.failure}
+        if unwritten == {"NotImplementedError"}:
+            break
+        if any(outcome.failure is None for outcome in outcomes):
+            break
+    return outcomes
+
+
 def kinds(says: Stated) -> list[tuple[str, str]]:
     """List how states and biases may be written, after what the code says of it."""
     return [both for both in KINDS if says.vectors is None or both[0] == says.vectors]
@@ -121,6 +137,14 @@ def say_named(
 def say_crash(part: Part, failures: Sequence[Failure | None], report: Report) -> None:
     """Say with which error every attempt stopped."""
     real = [failure for failure in failures if failure is not None]
+    if all(failure.kind == "NotImplementedError" for failure in real):
+        report.add("open", part.shown, "not written yet")
+        return
+    unknown = [f for f in real if f.kind == "KeyError" and f.message not in known_names()]
+    if unknown:
+        said = f"it stops with {unknown[0]}: no name of a weight that is known; such as Wf, W_f, Wx"
+        report.add("mistake", part.shown, said, "crash")
+        return
     chosen = next((f for f in real if f.kind not in ("KeyError", "AttributeError")), real[0])
     if all(f.kind in ("KeyError", "AttributeError") for f in real):
         said = f"it stops with {real[0]}; the names of the weights fit no convention that is known"

@@ -26,6 +26,13 @@ _TITLES = {
     "step backward": "lstm_cell_step_backward",
     "sequence backward": "lstm_backward",
 }
+_SIGNATURES = {
+    "step": "(x_t, h_prev, c_prev, params)",
+    "sequence": "(X_seq, h0, c0, params)",
+    "output": "(h_states, W_hy, b_y)",
+    "step backward": "(x_t, h_prev, c_prev, params, dh_t, dc_t)",
+    "sequence backward": "(X_seq, h0, c0, params, dh, dc_last)",
+}
 _ASKED = ("step", "sequence", "output")
 
 
@@ -88,13 +95,28 @@ def check(
             _say_loading(program, inventory, report)
             parts = find(inventory.things)
             if not parts:
+                for cell, failure in inventory.failures:
+                    report.add("mistake", cell, f"stops with {failure}", "crash")
                 if report.mistakes:
                     return report
                 raise InputError(
                     f"check: {program.name} defines none of {', '.join(_TITLES.values())} or a "
                     "class LSTM; expected at least one of them"
                 )
-            _check_parts(learner, program, parts, report)
+            known = {}
+            for part, item in parts.items():
+                odd = [name for name, role, _ in item.arguments if role == "unknown"]
+                if odd:
+                    said = f"what the arguments {', '.join(odd)} are for is not known; expected "
+                    said += _SIGNATURES[part.split()[-1] if "class" in part else part]
+                    report.add("mistake", item.shown, said, "arguments")
+                else:
+                    known[part] = item
+            _check_parts(learner, program, known, report)
+            if not any(part.startswith("class") for part in parts):
+                for part in _ASKED:
+                    if part not in parts:
+                        report.add("open", LESSON[part], "not written yet")
         except Stopped as stopped:
             report.add("mistake", program.name, str(stopped), "stopped")
         report.printed = learner.printed
@@ -130,7 +152,13 @@ def _check_parts(
     own: Assumed | None = None
     own_base: Mistake | None = None
     if "class step" in parts:
-        own, own_base = check_step(learner, parts["class step"], free, says, report)
+        item, trial = parts["class step"], Report(report.program)
+        own, own_base = check_step(learner, item, free, says, trial)
+        if own is None and "class sequence" not in parts:  # forward(x, h, c) may be a sequence
+            trial = Report(report.program)
+            own, own_base = check_sequence(learner, item, free, says, trial)
+        report.findings += trial.findings
+        report.tried += trial.tried
         _assume(own, report)
     if "class sequence" in parts:
         check_sequence(learner, parts["class sequence"], free, says, report, own, own_base)
@@ -143,10 +171,6 @@ def _check_parts(
     for part, item in parts.items():
         if part in _ASKED:
             _check_docstring(part, item, report)
-    if not {"class step", "class sequence"} & set(parts):
-        for part in _ASKED:
-            if part not in parts:
-                report.add("open", LESSON[part], "not written yet")
 
 
 def _assume(assumed: Assumed | None, report: Report) -> None:

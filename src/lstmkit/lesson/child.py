@@ -357,6 +357,7 @@ def main(arguments: list[str]) -> None:
         answers.write(frame)
         answers.flush()
 
+    answer({})  # ready: the time of the first request starts now
     while True:
         try:
             request = receive(questions)

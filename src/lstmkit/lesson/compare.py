@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ def worst(got: Array, want: Array) -> tuple[int, ...] | None:
 def what(value: Any) -> str:
     """Say what came, in a few words."""
     if value is None:
-        return "nothing (None); is a return missing?"
+        return "nothing (is a return missing?)"
     if isinstance(value, Other):
         return value.what
     if isinstance(value, np.ndarray):
@@ -143,33 +143,36 @@ def states(value: Any, size: int, steps: int) -> States | None:
         )
         c = next((names[k] for k in ("c", "cs", "cstates", "cells") if k in names), None)
         value = (h, c)
+    found = list(_readings(value, size))
+    right = [reading for reading in found if len(reading.h) == steps]
+    return next(iter(right or found), None)
+
+
+def _readings(value: Any, size: int) -> Iterator[States]:
+    """Give every way to read a result, the usual first."""
     rows = _rows(value, size)
-    if rows is not None and not (isinstance(value, tuple) and len(value) == 2 and steps != 2):
-        return States(rows)
+    if rows is not None and not (isinstance(value, tuple) and len(value) == 2):
+        yield States(rows)
     pairs = _pairs(value, size)
     if pairs is not None:
-        return pairs
-    if isinstance(value, tuple | list) and len(value) >= 1:
-        if len(value) >= 1 and (inner := _pairs(value[0], size)) is not None:
-            return inner
+        yield pairs
+    if isinstance(value, tuple | list) and value:
+        if (inner := _pairs(value[0], size)) is not None:
+            yield inner
         h_rows = _rows(value[0], size)
         if h_rows is None:
-            return None
+            return
         rest = list(value[1:])
         if len(rest) == 1 and isinstance(rest[0], tuple | list) and len(rest[0]) == 2:
             rest = list(rest[0])  # (hs, (h_T, c_T))
         c_rows = [_rows(entry, size) for entry in rest[:2]]
-        for entry in c_rows:
-            if (
-                entry is not None
-                and len(entry) == len(h_rows)
-                and (len(entry) > 1 or len(rest) == 1)
-            ):
-                return States(h_rows, entry)
+        for entry in c_rows[:1]:
+            several = entry is not None and (len(entry) > 1 or len(rest) == 1)
+            if entry is not None and several and len(entry) == len(h_rows):
+                yield States(h_rows, entry)
         if len(rest) >= 2 and c_rows[1] is not None and len(c_rows[1]) == 1:
-            return States(h_rows, None, c_rows[1][0])
-        return States(h_rows)
-    return None
+            yield States(h_rows, None, c_rows[1][0])
+        yield States(h_rows)
 
 
 def _rows(value: Any, size: int) -> Array | None:

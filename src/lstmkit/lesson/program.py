@@ -89,6 +89,8 @@ def read(path: str | os.PathLike[str]) -> Program:
     folder = str(path.resolve().parent)
     if path.suffix == ".ipynb":
         return _notebook(path, data, folder)
+    if path.suffix not in (".py", ".pyw", ""):
+        raise InputError(f"check: {path} is no .py file; expected one, or a .ipynb notebook")
     if b"\0" in data:
         raise InputError(f"check: {path} is binary; expected a .py file or a .ipynb notebook")
     try:

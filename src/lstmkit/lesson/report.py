@@ -80,7 +80,7 @@ class Report:
             return f"{count} mistake{'s' if count > 1 else ''} found"
         left = [finding.part for finding in self.findings if finding.kind == "open"]
         if not self.passed:
-            return "nothing could be checked"
+            return f"nothing passed yet; still open: {', '.join(left)}"
         return f"no mistake found; still open: {', '.join(left)}" if left else "all passed"
 
     def lines(self) -> list[tuple[str, str]]:

@@ -46,6 +46,7 @@ _C = re.compile(
 _PARAMS = re.compile(r"(params?|parameters?|p|weights?|w|theta|model|wts)", re.I)
 _DH = re.compile(r"d(next)?(h|a|hs|hidden|y|out)(t|next|s|seq|states?|all)*", re.I)
 _DC = re.compile(r"d(next)?c(t|next|last|state|final|end)*", re.I)
+_STATE = re.compile(r"(prev)?(state|states|hc|hx|carry)(prev|t|0|init|tuple|tm1|previous)*", re.I)
 _STATES = re.compile(r"(h\w*|a|states?|hidden\w*|outputs?|lstmout\w*)", re.I)
 _W_OUT = re.compile(r"(w|why|wy|wo|wout|v|weights?|woutput|whq|u)", re.I)
 _B_OUT = re.compile(r"(b|by|bo|bout|bias|boutput|bq|c)", re.I)
@@ -56,7 +57,7 @@ class Part:
     """A function or a method of the learner's, with what each argument means.
 
     ``arguments`` has (name, role, by name) for each; roles are ``x h c params dh dc W b states``,
-    or ``weight`` for one that is named like a single weight.
+    ``state`` for the pair (h, c), or ``weight`` for one that is named like a single weight.
     """
 
     name: str
@@ -86,7 +87,7 @@ def _roles(parameters: Sequence[Sequence[Any]], part: str) -> tuple[tuple[str, s
         tests = [("states", _STATES), ("W", _W_OUT), ("b", _B_OUT), ("params", _PARAMS)]
         order = ["states", "W", "b"]
     else:
-        tests = [("x", _X), ("h", _H), ("c", _C), ("params", _PARAMS)]
+        tests = [("x", _X), ("h", _H), ("c", _C), ("state", _STATE), ("params", _PARAMS)]
         order = ["x", "h", "c", "params"]
         if "backward" in part:
             tests = [("dh", _DH), ("dc", _DC), *tests]
@@ -112,7 +113,8 @@ def _roles(parameters: Sequence[Sequence[Any]], part: str) -> tuple[tuple[str, s
         if role is None:
             if optional:
                 continue
-            left = [candidate for candidate in order if candidate not in taken]
+            gone = taken | ({"h", "c"} if "state" in taken else set())
+            left = [candidate for candidate in order if candidate not in gone]
             role = left[0] if left else "unknown"
             taken.add(role)
         result.append((name, role, by_name or optional))
@@ -141,7 +143,8 @@ def find(inventory: Sequence[Mapping[str, Any]]) -> dict[str, Part]:
         for method in _STEP_METHODS:
             if "class step" not in found and method in methods:
                 roles = _roles(methods[method], "step")
-                if {"x", "h", "c"} <= {role for _, role, _ in roles}:
+                has = {role for _, role, _ in roles}
+                if {"x", "h", "c"} <= has or {"x", "state"} <= has:
                     if any("seq" in _plain(name) for name, _, _ in roles):
                         continue
                     found["class step"] = Part(item["name"], roles, method, init, item["doc"])
@@ -190,8 +193,11 @@ def names_used(program: Program) -> set[str]:
     known = known_names()
     found: set[str] = set()
     for tree in program.trees():
+        put_together = _put_together(tree)
         for node in ast.walk(tree):
             name: object = None
+            if node in put_together:
+                continue
             if isinstance(node, ast.Constant):
                 name = node.value
             elif isinstance(node, ast.Attribute):
@@ -200,6 +206,17 @@ def names_used(program: Program) -> set[str]:
                 name = node.arg
             if isinstance(name, str) and name in known:
                 found.add(name)
+    return found
+
+
+def _put_together(tree: ast.AST) -> set[ast.AST]:
+    """Find texts that are only a part of a name, as in ``f"W{gate}"`` or ``"W" + gate``."""
+    found: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            found |= set(node.values)
+        elif isinstance(node, ast.BinOp):
+            found |= {side for side in (node.left, node.right) if isinstance(side, ast.Constant)}
     return found
 
 

@@ -26,6 +26,8 @@ from lstmkit.lesson.program import Program
 from lstmkit.shapes import InputError, positive_integer, real_number
 
 SECONDS, MEGABYTES = 10.0, 2048
+GROUP = 100  # calls in one frame
+STARTING, START = "before it was loaded", 60.0  # a busy machine starts Python slowly
 LOADING = "while it was loaded"
 
 
@@ -86,6 +88,16 @@ def _failure(found: Mapping[str, Any]) -> Failure:
     return Failure(found["type"], found["message"], frames)
 
 
+def _outcome(reply: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        reply.get("value"),
+        _failure(reply["error"]) if "error" in reply else None,
+        tuple(tuple(warning) for warning in reply.get("warnings", ())),
+        tuple(reply.get("changed", ())),
+        tuple(tuple(both) for both in reply.get("shared", ())),
+    )
+
+
 @dataclass
 class Learner:
     """The learner's program, loaded in a process of its own.
@@ -130,6 +142,7 @@ class Learner:
     def load(self) -> Inventory:
         """Start the process and run the program's cells."""
         self._start()
+        self._answer(STARTING, START)
         cells = [(cell.name, cell.source) for cell in self.program.cells]
         self._send({"do": "load", "cells": cells, "folder": self.program.folder})
         reply = self._answer(LOADING)
@@ -138,24 +151,14 @@ class Learner:
 
     def call(self, requests: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         """Make calls, one after the other, and return what each gave."""
-        if not requests:
-            return []
-        self._send({"do": "calls", "calls": [dict(request) for request in requests]})
         outcomes = []
-        for request in requests:
-            name = ".".join(
-                [request["name"], *([request["method"]] if "method" in request else [])]
-            )
-            reply = self._answer(f"in {name}")
-            outcomes.append(
-                Outcome(
-                    reply.get("value"),
-                    _failure(reply["error"]) if "error" in reply else None,
-                    tuple(tuple(w) for w in reply.get("warnings", ())),
-                    tuple(reply.get("changed", ())),
-                    tuple(tuple(pair) for pair in reply.get("shared", ())),
-                )
-            )
+        for start in range(0, len(requests), GROUP):
+            group = [dict(request) for request in requests[start : start + GROUP]]
+            self._send({"do": "calls", "calls": group})
+            for call in group:
+                method = [call["method"]] if "method" in call else []
+                reply = self._answer(f"in {'.'.join([call['name'], *method])}")
+                outcomes.append(_outcome(reply))
         return outcomes
 
     def close(self) -> None:
@@ -216,10 +219,13 @@ class Learner:
             process.stdin.write(child.pack(request))
             process.stdin.flush()
 
-    def _answer(self, when: str) -> dict[str, Any]:
+    def _answer(self, when: str, seconds: float | None = None) -> dict[str, Any]:
         try:
-            reply = self._answers.get(timeout=self.seconds + (3.0 if when == LOADING else 0.5))
+            reply = self._answers.get(timeout=seconds or self.seconds + 0.5)
         except queue.Empty:
+            if when == STARTING:
+                self.close()
+                raise Stopped(f"Python did not start within {START:g} s; try again") from None
             where = self._where()
             self.close()
             raise Stopped(

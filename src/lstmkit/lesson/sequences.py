@@ -12,6 +12,7 @@ from lstmkit.lesson import cases
 from lstmkit.lesson.calls import (
     LAYOUTS,
     Assumed,
+    attempt,
     kinds,
     say_crash,
     say_facts,
@@ -60,12 +61,12 @@ def check_sequence(
             choices += [(replace(convention, vectors=bias), kind) for kind, bias in kinds(says)]
     for convention, kind in choices:
         tried += [Assumed(convention, kind, layout) for layout in LAYOUTS[kind]]
-    outcomes = learner.call([sequence_request(part, assumed, first) for assumed in tried])
+    outcomes = attempt(learner, [sequence_request(part, assumed, first) for assumed in tried])
     size, steps = len(first.h), len(first.X)
     want = sequence(first.weights, first.X, first.h, first.c, REFERENCE)
     wrong = {**REFERENCE, **(base.switches if base else {})}
     good = []
-    for assumed, outcome in zip(tried, outcomes, strict=True):
+    for assumed, outcome in zip(tried, outcomes, strict=False):
         found = None if outcome.failure else states(outcome.value, size, steps)
         if found is not None:
             if same_states(found, want):
@@ -108,8 +109,9 @@ def check_sequence(
 
 def _started(part: Part, case: Case) -> Case:
     """Return the case as this function can know it: without a state to begin with, zeros."""
-    h = case.h if "h" in part.roles else np.zeros_like(case.h)
-    c = case.c if "c" in part.roles else np.zeros_like(case.c)
+    both = "state" in part.roles
+    h = case.h if both or "h" in part.roles else np.zeros_like(case.h)
+    c = case.c if both or "c" in part.roles else np.zeros_like(case.c)
     return replace(case, h=h, c=c)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from lstmkit.lesson import cases
 from lstmkit.lesson.calls import (
     Assumed,
+    attempt,
     kinds,
     say_crash,
     say_facts,
@@ -54,11 +55,11 @@ def check_step(
         for convention in candidates
         for kind, bias in kinds(says)
     ]
-    outcomes = learner.call([step_request(part, assumed, first) for assumed in tried])
+    outcomes = attempt(learner, [step_request(part, assumed, first) for assumed in tried])
     h, c = step(first.weights, first.X[0], first.h, first.c, REFERENCE)
     good: list[tuple[Assumed, Array, Array, Outcome]] = []
     odd: list[tuple[Assumed, Any]] = []
-    for assumed, outcome in zip(tried, outcomes, strict=True):
+    for assumed, outcome in zip(tried, outcomes, strict=False):
         if outcome.failure is not None:
             continue
         found = pair(outcome.value)
