@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,23 @@ def sequence_request(part: Part, assumed: Assumed, case: Case) -> dict[str, Any]
     return request(
         part, assumed, case, {"x": X, "h": vector(case.h, kind), "c": vector(case.c, kind)}
     )
+
+
+def choices_of(
+    candidates: Sequence[Convention], says: Stated, known: Assumed | None = None
+) -> list[tuple[Convention, str]]:
+    """List conventions with how states are written; first what the step was found to follow.
+
+    A step may work on flat and on column vectors alike, where a sequence takes only one of them.
+    """
+    ways = kinds(says)
+    if known is not None:
+        others = [(replace(known.convention, vectors=bias), kind) for kind, bias in ways]
+        first = (known.convention, known.states)
+        return [first, *(choice for choice in others if choice != first)]
+    if len(candidates) > 60:  # the names told nothing: every scheme, in the usual ways
+        ways = ways[:2]
+    return [(replace(each, vectors=bias), kind) for each in candidates for kind, bias in ways]
 
 
 def attempt(learner: Learner, requests: Sequence[Mapping[str, Any]]) -> list[Outcome]:

@@ -146,9 +146,8 @@ def _check_parts(
         _assume(assumed, report)
     if "sequence" in parts:
         found, _ = check_sequence(learner, parts["sequence"], fixed, says, report, assumed, base)
-        if assumed is None:
-            assumed = found
-            _assume(found, report)
+        assumed = assumed or found
+        _assume(found, report)
     own: Assumed | None = None
     own_base: Mistake | None = None
     if "class step" in parts:

@@ -9,10 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from lstmkit.conventions import read
+from lstmkit.conventions import read, write
 from lstmkit.lesson import backward, cases
 from lstmkit.lesson.backward import BACKWARD, SEQUENCE_BACK, STEP_BACK, Gradients
-from lstmkit.lesson.calls import LAYOUTS, Assumed, kinds, laid_out, request, say_crash, say_facts
+from lstmkit.lesson.calls import (
+    LAYOUTS,
+    Assumed,
+    choices_of,
+    laid_out,
+    request,
+    say_crash,
+    say_facts,
+)
 from lstmkit.lesson.cases import Case
 from lstmkit.lesson.compare import close, far, vector, what, worst
 from lstmkit.lesson.mutants import GATES, NAMES, Mistake
@@ -20,7 +28,6 @@ from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import Part, Stated
 from lstmkit.lesson.runner import Learner
 from lstmkit.naming import Convention
-from lstmkit.shapes import InputError
 
 
 @lru_cache
@@ -64,10 +71,17 @@ def _read(value: Any, assumed: Assumed, case: Case) -> Gradients | str:
             return f"{name} is {what(array)}; expected the shape of its argument"
     names = {str(key): array for key, array in found.items()}
     plain = {key[1:] if key.startswith("d") else key: array for key, array in names.items()}
-    try:
-        ours, _ = read(plain, assumed.convention, owner="dparams")
-    except InputError as error:
-        return str(error).replace("dparams: params", "dparams").replace("dparams: ", "dparams: d")
+    for name, like in write(case.ours, assumed.convention).items():
+        array = plain.get(name)
+        if array is None:
+            return f"dparams has no gradient of {name}"
+        vector_like = name in {n for group in assumed.convention.biases for n in group}
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
+            return f"the gradient of {name} is {what(array)}; expected an array {like.shape}"
+        if array.shape != like.shape and not (vector_like and array.size == like.size):
+            return f"the gradient of {name} has shape {array.shape}; expected {like.shape}"
+        plain[name] = array.reshape(like.shape)
+    ours, _ = read(plain, assumed.convention, owner="dparams")
     weights = cases.by_gate(ours)
     if assumed.layout == "I, T":
         dx = dx.T
@@ -97,10 +111,7 @@ def check_backward(
     if "dc" not in part.roles:
         tried_cases = [replace(case, dc=0 * case.dc) for case in tried_cases]
     first = tried_cases[0]
-    choices = [(known.convention, known.states)] if known else []
-    if not choices:
-        for convention in candidates:
-            choices += [(replace(convention, vectors=bias), kind) for kind, bias in kinds(says)]
+    choices = choices_of(candidates, says, known)
     tried = [
         Assumed(convention, kind, layout)
         for convention, kind in choices

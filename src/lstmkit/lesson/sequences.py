@@ -13,7 +13,7 @@ from lstmkit.lesson.calls import (
     LAYOUTS,
     Assumed,
     attempt,
-    kinds,
+    choices_of,
     say_crash,
     say_facts,
     say_named,
@@ -55,10 +55,7 @@ def check_sequence(
     """Check a sequence; ``known`` and ``base`` are the step's convention and its mistake."""
     first = _started(part, cases.sequences()[0])
     tried = []
-    choices = [(known.convention, known.states)] if known else []
-    if not choices:
-        for convention in candidates:
-            choices += [(replace(convention, vectors=bias), kind) for kind, bias in kinds(says)]
+    choices = choices_of(candidates, says, known)
     for convention, kind in choices:
         tried += [Assumed(convention, kind, layout) for layout in LAYOUTS[kind]]
     outcomes = attempt(learner, [sequence_request(part, assumed, first) for assumed in tried])

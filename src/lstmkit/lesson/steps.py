@@ -12,7 +12,7 @@ from lstmkit.lesson import cases
 from lstmkit.lesson.calls import (
     Assumed,
     attempt,
-    kinds,
+    choices_of,
     say_crash,
     say_facts,
     say_named,
@@ -50,11 +50,7 @@ def check_step(
 ) -> tuple[Assumed | None, Mistake | None]:
     """Check a step: report what is wrong; return what was assumed and the mistake, if named."""
     first, second, third = cases.steps()
-    tried = [
-        Assumed(replace(convention, vectors=bias), kind)
-        for convention in candidates
-        for kind, bias in kinds(says)
-    ]
+    tried = [Assumed(*choice) for choice in choices_of(candidates, says)]
     outcomes = attempt(learner, [step_request(part, assumed, first) for assumed in tried])
     h, c = step(first.weights, first.X[0], first.h, first.c, REFERENCE)
     good: list[tuple[Assumed, Array, Array, Outcome]] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from lstmkit.lesson.backward import BACKWARD, SEQUENCE_BACK, STEP_BACK
 from lstmkit.lesson.checker import check
-from lstmkit.lesson.mutants import SEQUENCE, STEP
+from lstmkit.lesson.mutants import SEQUENCE, STEP, pairs
 from lstmkit.lesson.program import Cell, Program
 from lstmkit.lesson.programs import OUTPUTS, Style, write_program
 from lstmkit.lesson.report import Finding
@@ -106,6 +106,10 @@ def mistakes() -> Iterator[Written]:
             styles = APART
         for style in _turn(styles, number):
             yield _written(mistake.name, style, switches=mistake.switches)
+    for both in pairs("step")[::8]:
+        number += 1
+        styles = TOGETHER if "concat" in both.switches else STYLES
+        yield _written(both.name, styles[number % len(styles)], switches=both.switches)
     for output in OUTPUTS:
         if output == "right":
             continue
@@ -199,10 +203,11 @@ def measure(
             continue
         result.mistakes += 1
         result.caught += bool(report.mistakes)
-        result.named += written.expected in names
+        named = set(written.expected.split(" + ")) <= names
+        result.named += named
         if not report.mistakes:
             result.failures.append(f"{written.name}: not caught")
-        elif written.expected not in names:
+        elif not named:
             result.failures.append(f"{written.name}: named otherwise: {_first(report.mistakes)}")
     return result
 
