@@ -62,7 +62,8 @@ def pack(value: Any) -> bytes:
         if callable(getattr(item, "__array__", None)):  # a tensor of another library
             with suppress(Exception):
                 return tree(np.asarray(item), depth + 1)
-        return {"o": f"a {type(item).__name__}"}
+        kind = type(item).__name__
+        return {"o": f"a{'n' if kind[0] in 'aeiouAEIOU' else ''} {kind}"}
 
     shape = tree(value, 0)
     infos = [(array.dtype.str, array.shape) for array in arrays]

@@ -76,18 +76,29 @@ def what(value: Any) -> str:
     if isinstance(value, Other):
         return value.what
     if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}" if value.ndim else "a number"
+        kind = "complex " if value.dtype.kind == "c" else ""
+        article = "a complex" if kind else "an"
+        return f"{article} array of shape {value.shape}" if value.ndim else f"a {kind}number"
     if isinstance(value, tuple | list):
         kind = "tuple" if isinstance(value, tuple) else "list"
         inner = ", ".join(what(entry) for entry in value[:3]) + (", ..." if len(value) > 3 else "")
         return f"a {kind} of {len(value)} ({inner})"
     if isinstance(value, dict):
         return f"a dict with the keys {', '.join(map(str, list(value)[:8]))}"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"a{'n' if name[0] in 'aeiouAEIOU' else ''} {name}"
 
 
 def pair(value: Any) -> tuple[Array, Array] | None:
     """Read (h, c) from what a step returned; what comes after them is left alone."""
+    found = _pair(value)
+    if found is None or any(array.dtype.kind not in "buif" for array in found):
+        return None
+    h, c = (array if array.dtype.kind == "f" else array.astype(np.float64) for array in found)
+    return h, c
+
+
+def _pair(value: Any) -> tuple[Array, Array] | None:
     if isinstance(value, dict):
         names = {str(key).lower().replace("_", ""): entry for key, entry in value.items()}
         h = next((names[k] for k in ("h", "ht", "hnext", "hnew", "anext") if k in names), None)

@@ -165,6 +165,4 @@ def _logits(value: Any) -> Array | None:
         return flat[None]
     if len(axes) == 2 and axes[1] == CLASSES:
         return flat
-    if len(axes) == 2 and axes[0] == CLASSES:
-        return flat.T
     return None

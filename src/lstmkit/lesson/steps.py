@@ -97,6 +97,10 @@ def check_step(
                     _confirm_step(learner, part, assumed, mistake, report)
                     return assumed, mistake
     assumed, h_got, c_got, outcome = good[0]
+    plain = [entry for entry in odd if entry[0].states == entry[0].convention.vectors]
+    if plain and assumed.states != assumed.convention.vectors:  # it ran on a mixture by luck
+        _say_odd(part, plain, h, report)
+        return plain[0][0], None
     _say_first_divergence(learner, part, assumed, (h_got, c_got, outcome), (h, c), report)
     _confirm_step(learner, part, assumed, None, report, quiet=True)
     return assumed, None
