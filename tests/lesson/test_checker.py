@@ -301,6 +301,13 @@ def test_programs_in_the_style_of_courses_pass(source, assumed):
     assert assumed in report.assumed[-1]
 
 
+def test_gates_that_start_alike():
+    """They learn the same thing for ever; nothing in the outputs of given weights shows it."""
+    drawn = "np.random.default_rng(0).normal(size=shape)"
+    report = run(OBJECT.replace("np.random.randn(*shape)", drawn))
+    assert only(report).startswith("Wi, Wf, Wc, Wo start identical: draw them one after the other")
+
+
 def test_their_mistakes_are_named_too():
     swapped = OBJECT.replace("f * c + i *", "i * c + f *")
     assert "the input gate and the forget gate swapped" in only(run(swapped))

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from lstmkit.lesson.calls import Assumed
 from lstmkit.lesson.gradients import check_backward
 from lstmkit.lesson.mutants import Mistake
@@ -159,6 +161,8 @@ def _check_parts(
         report.findings += trial.findings
         report.tried += trial.tried
         _assume(own, report)
+        if own is not None:
+            _check_start(learner, item, own, report)
     if "class sequence" in parts:
         check_sequence(learner, parts["class sequence"], free, says, report, own, own_base)
     if "output" in parts:
@@ -170,6 +174,25 @@ def _check_parts(
     for part, item in parts.items():
         if part in _ASKED:
             _check_docstring(part, item, report)
+
+
+def _check_start(learner: Learner, part: Part, assumed: Assumed, report: Report) -> None:
+    """Look whether the gates of a new object start alike, as they do when drawn from one seed."""
+    sizes = {"I": 3, "H": 5, "O": 2}
+    new = {"name": part.name, "init": [sizes[role] for _, role in part.init], "set": {}}
+    call = {**new, "method": "__getattribute__", "args": ["__dict__"], "named": {}}
+    (outcome,) = learner.call([call])
+    held = outcome.value if isinstance(outcome.value, dict) else {}
+    for group in assumed.convention.matrices:
+        drawn = [held.get(name) for name in group]
+        arrays = [array for array in drawn if isinstance(array, np.ndarray) and array.size > 1]
+        if len(arrays) < 4 or any(array.shape != arrays[0].shape for array in arrays):
+            continue
+        if np.ptp(arrays[0]) > 0 and all(np.array_equal(arrays[0], other) for other in arrays):
+            said = f"{', '.join(group)} start identical: draw them one after the other from one "
+            report.add(
+                "mistake", part.name, f"{said}generator, not each from the same seed", "alike"
+            )
 
 
 def _assume(assumed: Assumed | None, report: Report) -> None:
