@@ -218,6 +218,16 @@ def test_what_hangs_or_ends_the_process_is_a_finding():
     assert text.startswith("your code did not finish within 0.5 s in lstm_cell_step; is there")
 
 
+def test_the_other_parts_are_checked_after_one_that_hangs():
+    loop = SEQUENCE.replace("for x in X_seq:", "while True:\n        pass\n    for x in X_seq:")
+    report = run(loop, seconds=1)
+    assert only(report).startswith("your code did not finish within 1 s in lstm_forward")
+    assert {f.part for f in report.findings if f.kind == "passed"} == {
+        "lstm_cell_step",
+        "lstm_output_layer",
+    }
+
+
 # Programs of other people's kind.
 
 CS231N = (

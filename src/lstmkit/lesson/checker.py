@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from lstmkit.lesson.mutants import Mistake
 from lstmkit.lesson.output import check_output
 from lstmkit.lesson.program import Program, from_namespace, read
 from lstmkit.lesson.report import Report
-from lstmkit.lesson.roles import LESSON, Part, conventions, find, names_used, stated
+from lstmkit.lesson.roles import LESSON, Part, Stated, conventions, find, names_used, stated
 from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped
 from lstmkit.lesson.sequences import check_sequence
 from lstmkit.lesson.steps import check_step
+from lstmkit.naming import Convention
 from lstmkit.shapes import InputError
 
 _TITLES = {
@@ -114,7 +116,7 @@ def check(
                     report.add("mistake", item.shown, said, "arguments")
                 else:
                     known[part] = item
-            _check_parts(learner, program, known, report)
+            _Check(learner, program, report).run(known)
             if not any(part.startswith("class") for part in parts):
                 for part in _ASKED:
                     if part not in parts:
@@ -135,45 +137,79 @@ def _say_loading(program: Program, inventory: Inventory, report: Report) -> None
             report.add("note", cell, f"left out: it stops with {failure}")
 
 
-def _check_parts(
-    learner: Learner, program: Program, parts: Mapping[str, Part], report: Report
-) -> None:
-    names, says = names_used(program), stated(program)
-    fixed = conventions(program, names, says, free=False)
-    free = conventions(program, names, says, free=True)
+_ORDER = (
+    "step",
+    "sequence",
+    "class step",
+    "class sequence",
+    "output",
+    "step backward",
+    "sequence backward",
+)
+
+
+@dataclass
+class _Check:
+    """The parts of one program, one after the other; a later one knows what an earlier showed."""
+
+    learner: Learner
+    program: Program
+    report: Report
     assumed: Assumed | None = None
     base: Mistake | None = None
-    if "step" in parts:
-        assumed, base = check_step(learner, parts["step"], fixed, says, report)
-        _assume(assumed, report)
-    if "sequence" in parts:
-        found, _ = check_sequence(learner, parts["sequence"], fixed, says, report, assumed, base)
-        assumed = assumed or found
-        _assume(found, report)
-    own: Assumed | None = None
+    own: Assumed | None = None  # of a class
     own_base: Mistake | None = None
-    if "class step" in parts:
-        item, trial = parts["class step"], Report(report.program)
-        own, own_base = check_step(learner, item, free, says, trial)
-        if own is None and "class sequence" not in parts:  # forward(x, h, c) may be a sequence
+    says: Stated = field(default_factory=Stated)
+    fixed: list[Convention] = field(default_factory=list)
+    free: list[Convention] = field(default_factory=list)
+
+    def run(self, parts: Mapping[str, Part]) -> None:
+        names, self.says = names_used(self.program), stated(self.program)
+        self.fixed = conventions(self.program, names, self.says, free=False)
+        self.free = conventions(self.program, names, self.says, free=True)
+        for part in _ORDER:
+            if part not in parts:
+                continue
+            try:
+                self._one(part, parts)
+            except Stopped as stopped:  # the process is gone: the next part gets a new one
+                self.report.add("mistake", parts[part].shown, str(stopped), "stopped")
+                self.learner.load()
+        for part in _ASKED:
+            if part in parts:
+                _check_docstring(part, parts[part], self.report)
+
+    def _one(self, part: str, parts: Mapping[str, Part]) -> None:
+        learner, item, says, report = self.learner, parts[part], self.says, self.report
+        if part == "step":
+            self.assumed, self.base = check_step(learner, item, self.fixed, says, report)
+            _assume(self.assumed, report)
+        elif part == "sequence":
+            before = (self.assumed, self.base)
+            found, _ = check_sequence(learner, item, self.fixed, says, report, *before)
+            self.assumed = self.assumed or found
+            _assume(found, report)
+        elif part == "class step":
             trial = Report(report.program)
-            own, own_base = check_sequence(learner, item, free, says, trial)
-        report.findings += trial.findings
-        report.tried += trial.tried
-        _assume(own, report)
-        if own is not None:
-            _check_start(learner, item, own, report)
-    if "class sequence" in parts:
-        check_sequence(learner, parts["class sequence"], free, says, report, own, own_base)
-    if "output" in parts:
-        turned = assumed is not None and assumed.convention.orientation == "xW"
-        check_output(learner, parts["output"], turned, report)
-    for part, whole in (("step backward", False), ("sequence backward", True)):
-        if part in parts:
-            check_backward(learner, parts[part], whole, fixed, says, report, assumed)
-    for part, item in parts.items():
-        if part in _ASKED:
-            _check_docstring(part, item, report)
+            self.own, self.own_base = check_step(learner, item, self.free, says, trial)
+            if self.own is None and "class sequence" not in parts:
+                trial = Report(report.program)  # forward(x, h, c) may be a sequence
+                self.own, self.own_base = check_sequence(learner, item, self.free, says, trial)
+            report.findings += trial.findings
+            report.tried += trial.tried
+            _assume(self.own, report)
+            if self.own is not None:
+                _check_start(learner, item, self.own, report)
+        elif part == "class sequence":
+            before = (self.own, self.own_base)
+            check_sequence(learner, item, self.free, says, report, *before)
+        elif part == "output":
+            convention = self.assumed.convention if self.assumed else None
+            turned = convention is not None and convention.orientation == "xW"
+            check_output(learner, item, turned, report)
+        else:
+            whole = part == "sequence backward"
+            check_backward(learner, item, whole, self.fixed, says, report, self.assumed)
 
 
 def _check_start(learner: Learner, part: Part, assumed: Assumed, report: Report) -> None:

@@ -98,6 +98,13 @@ def _outcome(reply: Mapping[str, Any]) -> Outcome:
     )
 
 
+def _listen(stream: Any, answers: queue.Queue[Any]) -> None:
+    with suppress(Exception), stream:
+        while True:
+            answers.put(child.receive(stream))
+    answers.put(None)
+
+
 @dataclass
 class Learner:
     """The learner's program, loaded in a process of its own.
@@ -140,7 +147,8 @@ class Learner:
         self.close()
 
     def load(self) -> Inventory:
-        """Start the process and run the program's cells."""
+        """Start a process and run the program's cells; an earlier process is ended."""
+        self.close()
         self._start()
         self._answer(STARTING, START)
         cells = [(cell.name, cell.source) for cell in self.program.cells]
@@ -203,13 +211,9 @@ class Learner:
             raise InputError(
                 f"check: cannot start {sys.executable} to run your code ({error.strerror})"
             ) from None
-        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
-
-    def _listen(self, stream: Any) -> None:
-        with suppress(Exception), stream:
-            while True:
-                self._answers.put(child.receive(stream))
-        self._answers.put(None)
+        self._answers = queue.Queue()
+        given = (self._process.stdout, self._answers)
+        threading.Thread(target=_listen, args=given, daemon=True).start()
 
     def _send(self, request: Mapping[str, Any]) -> None:
         process = self._process
