@@ -61,6 +61,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "lesson.backward": (7, 1),
     "lesson.cases": (7, 1),
     "lesson.compare": (7, 1),
+    "lesson.styles": (7, 1),
     "lesson.programs": (7, 2),
     "lesson.roles": (7, 2),
     "lesson.runner": (7, 2),

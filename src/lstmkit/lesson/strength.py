@@ -13,8 +13,9 @@ from lstmkit.lesson.backward import BACKWARD, SEQUENCE_BACK, STEP_BACK
 from lstmkit.lesson.checker import check
 from lstmkit.lesson.mutants import SEQUENCE, STEP, pairs
 from lstmkit.lesson.program import Cell, Program
-from lstmkit.lesson.programs import OUTPUTS, Style, write_program
+from lstmkit.lesson.programs import OUTPUTS, write_program
 from lstmkit.lesson.report import Finding
+from lstmkit.lesson.styles import Style
 
 STYLES = (
     Style("A"),
