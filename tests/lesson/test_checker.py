@@ -102,6 +102,14 @@ def test_two_mistakes_at_once_are_named_both():
     assert set(report.mistakes[0].names) == {"bf for i", "h = o*c"}
 
 
+def test_three_at_once_too():
+    wrong = STEP.replace("[h_prev, x_t]", "[x_t, h_prev]").replace("o * np.tanh(c_t)", "o * c_t")
+    wrong = wrong.replace('np.tanh(params["Wc"]', 'sigmoid(params["Wc"]')
+    report = run(wrong)
+    assert set(report.mistakes[0].names) == {"concat swapped", "h = o*c", "g sigmoid"}
+    assert ", and " in only(report)
+
+
 @pytest.mark.parametrize(
     ("change", "quantity"),
     [

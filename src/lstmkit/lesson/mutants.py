@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 import numpy as np
 
@@ -41,9 +41,10 @@ class Mistake:
     common: bool = False
 
     def __add__(self, other: Mistake) -> Mistake:
+        link = ", " if " + " in other.name else ", and "
         return Mistake(
             f"{self.name} + {other.name}",
-            f"{self.sentence}, and {other.sentence}",
+            f"{self.sentence}{link}{other.sentence}",
             {**self.switches, **other.switches},
         )
 
@@ -399,3 +400,13 @@ def pairs(of: str) -> tuple[Mistake, ...]:
         both += list(combinations(SEQUENCE, 2))
         both += list(combinations(step_mistakes, 2))
     return tuple(a + b for a, b in both if not set(a.switches) & set(b.switches))
+
+
+@lru_cache
+def triples() -> tuple[Mistake, ...]:
+    """List three common mistakes of a step at once."""
+    return tuple(
+        one + two
+        for one, two in product([m for m in STEP if m.common], pairs("step"))
+        if one.name > max(two.name.split(" + ")) and not set(one.switches) & set(two.switches)
+    )

@@ -37,6 +37,10 @@ MISTAKES: dict[str, tuple[str, Callable[[Array, Array, Array, Array], Array]]] =
         "a softmax applied, and over time in the place of the classes",
         lambda h, c, W, b: _softmax(h @ W.T + b, 0),
     ),
+    "softmax over all": (
+        "a softmax applied over all steps and classes at once",
+        lambda h, c, W, b: _softmax((h @ W.T + b).reshape(-1)).reshape(len(h), -1),
+    ),
     "log softmax": (
         "a log-softmax already applied",
         lambda h, c, W, b: np.log(_softmax(h @ W.T + b)),

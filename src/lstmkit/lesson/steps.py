@@ -37,6 +37,7 @@ from lstmkit.lesson.mutants import (
     Mistake,
     pairs,
     step,
+    triples,
 )
 from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import Part, Stated
@@ -82,7 +83,7 @@ def check_step(
         say_crash(part, [outcome.failure for outcome in outcomes], report)
         return None, None
 
-    for mutants in (STEP, pairs("step")):
+    for mutants in (STEP, pairs("step"), triples()):
         for mistake in mutants:
             switches = {**REFERENCE, **mistake.switches}
             h_wrong, c_wrong = step(first.weights, first.X[0], first.h, first.c, switches)
