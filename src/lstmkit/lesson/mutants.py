@@ -125,6 +125,9 @@ def step(weights: Weights, x: Array, h: Array, c: Array, s: Mapping[str, str]) -
         if s["concat"] == "swapped":  # a matrix made for [h; x] meets [x; h]
             pair = [weights.h[s[f"h.{gate}"]], weights.x[s[f"x.{gate}"]]]
             z = z + np.concatenate(pair, axis=1) @ np.concatenate([x, h])
+        elif s["concat"] == "swapped back":  # a matrix made for [x; h] meets [h; x]
+            pair = [weights.x[s[f"x.{gate}"]], weights.h[s[f"h.{gate}"]]]
+            z = z + np.concatenate(pair, axis=1) @ np.concatenate([h, x])
         else:
             if s[f"x.{gate}"] != "-":
                 z = z + weights.x[s[f"x.{gate}"]] @ x
@@ -245,6 +248,11 @@ def _step_mistakes() -> list[Mistake]:
         "h and x concatenated in the other order: the weights are for [h; x], the code has [x; h]",
         True,
         concat="swapped",
+    )
+    add(
+        "concat swapped back",
+        "h and x concatenated in the other order: the weights are for [x; h], the code has [h; x]",
+        concat="swapped back",
     )
     add("Wh transposed", "the recurrent weights transposed", transposed="yes")
 
@@ -399,7 +407,9 @@ def pairs(of: str) -> tuple[Mistake, ...]:
         both = [(a, b) for a in STEP for b in SEQUENCE if b.common]
         both += list(combinations(SEQUENCE, 2))
         both += list(combinations(step_mistakes, 2))
-    return tuple(a + b for a, b in both if not set(a.switches) & set(b.switches))
+    alone = [mistake.switches for mistake in STEP]  # two swaps are also one mix-up of all gates
+    made = (a + b for a, b in both if not set(a.switches) & set(b.switches))
+    return tuple(mistake for mistake in made if mistake.switches not in alone)
 
 
 @lru_cache

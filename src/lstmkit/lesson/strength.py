@@ -32,7 +32,10 @@ STYLES = (
 )
 """The styles in which mistakes are written, taken in turn."""
 
-TOGETHER = tuple(style for style in STYLES if style.together and style.access != "class")
+TOGETHER = tuple(
+    style for style in STYLES if style.together and style.access != "class" and style.concat == "hx"
+)
+BACK = (STYLES[4], Style("B", concat="xh"), Style("A", concat="xh", access="unpack"))
 APART = tuple(style for style in STYLES if style.family in "CD")
 FLAT = tuple(
     replace(s, returns="pairs")
@@ -102,14 +105,15 @@ def mistakes() -> Iterator[Written]:
         number += 1
         styles: tuple[Style, ...] = STYLES
         if "concat" in mistake.switches:
-            styles = TOGETHER
+            back = mistake.switches["concat"] == "swapped back"
+            styles = BACK if back else TOGETHER
         elif "transposed" in mistake.switches:
             styles = APART
         for style in _turn(styles, number):
             yield _written(mistake.name, style, switches=mistake.switches)
     for both in pairs("step")[::8]:
         number += 1
-        styles = TOGETHER if "concat" in both.switches else STYLES
+        styles = TOGETHER if "concat" in both.switches else STYLES  # all of [h; x]
         yield _written(both.name, styles[number % len(styles)], switches=both.switches)
     for output in OUTPUTS:
         if output == "right":
