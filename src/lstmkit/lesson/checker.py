@@ -117,6 +117,7 @@ def check(
                 else:
                     known[part] = item
             _Check(learner, program, report).run(known)
+            report.complete = set(_ASKED) <= set(known)
             if not any(part.startswith("class") for part in parts):
                 for part in _ASKED:
                     if part not in parts:

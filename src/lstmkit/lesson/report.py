@@ -49,6 +49,8 @@ class Report:
         On what the code was tried.
     printed : str
         The beginning of what the code printed.
+    complete : bool
+        Whether all that the lesson asks for is there.
     """
 
     program: str
@@ -56,6 +58,7 @@ class Report:
     assumed: list[str] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
     printed: str = ""
+    complete: bool = False
 
     def add(self, kind: str, part: str, text: str, *names: str) -> None:
         """Add a finding, once."""
@@ -81,7 +84,9 @@ class Report:
         left = [finding.part for finding in self.findings if finding.kind == "open"]
         if not self.passed:
             return f"nothing passed yet; still open: {', '.join(left)}"
-        return f"no mistake found; still open: {', '.join(left)}" if left else "all passed"
+        if left:
+            return f"no mistake found; still open: {', '.join(left)}"
+        return "all passed" if self.complete else "no mistake found"
 
     def lines(self) -> list[tuple[str, str]]:
         """Give the report as (kind, line)."""
