@@ -319,6 +319,47 @@ def test_programs_in_the_style_of_courses_pass(source, assumed):
     assert assumed in report.assumed[-1]
 
 
+INSIDE = (
+    HEAD
+    + """\
+class LSTMCell:
+    def __init__(self, input_size, hidden_size):
+        shape = (hidden_size, input_size + hidden_size)
+        self.params = {"W" + k: np.random.randn(*shape) for k in "fico"}
+        self.params |= {"b" + k: np.zeros(hidden_size) for k in ("f", "i", "c", "o")}
+
+    def forward(self, x, h, c):
+        p, hx = self.params, np.concatenate([h, x])
+        f, i = sigmoid(p["Wf"] @ hx + p["bf"]), sigmoid(p["Wi"] @ hx + p["bi"])
+        c = f * c + i * np.tanh(p["Wc"] @ hx + p["bc"])
+        return sigmoid(p["Wo"] @ hx + p["bo"]) * np.tanh(c), c
+
+
+class LSTM:
+    def __init__(self, input_size, hidden_size):
+        self.hidden_size = hidden_size
+        self.cell = LSTMCell(input_size, hidden_size)
+
+    def forward(self, inputs):
+        h = c = np.zeros(self.hidden_size)
+        outputs = []
+        for x in inputs:
+            h, c = self.cell.forward(x, h, c)
+            outputs.append(h)
+        return np.array(outputs), (h, c)
+"""
+)
+
+
+def test_a_cell_inside_an_object_with_its_weights_in_a_dict():
+    report = run(INSIDE)
+    passed = [finding.part for finding in report.findings if finding.kind == "passed"]
+    assert passed == ["LSTMCell.forward", "LSTM.forward"], report.text()
+    assert report.verdict() == "no mistake found"
+    late = INSIDE.replace("in inputs:", "in inputs[1:]:")
+    assert "the first step left out" in only(run(late))
+
+
 def test_gates_that_start_alike():
     """They learn the same thing for ever; nothing in the outputs of given weights shows it."""
     drawn = "np.random.default_rng(0).normal(size=shape)"

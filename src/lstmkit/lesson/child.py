@@ -237,12 +237,7 @@ class Loaded:
             found: Callable[..., Any] = thing
             return found
         thing = thing(*request["init"], **request.get("init_named", {}))
-        for name, value in request["set"].items():
-            holder = thing
-            *path, last = name.split(".")
-            for part in path:
-                holder = getattr(holder, part)
-            setattr(holder, last, value)
+        give(thing, request["set"])
         method: Callable[..., Any] = getattr(thing, request["method"])
         return method
 
@@ -270,6 +265,20 @@ class Loaded:
         if "value" in reply:
             reply["shared"] = shared(reply["value"], (arguments, named))
         return reply
+
+
+def give(thing: Any, weights: dict[str, Any]) -> None:
+    """Put weights where an object keeps them: in itself, in a cell inside it, or in a dict."""
+    inside = list(getattr(thing, "__dict__", {}).values())
+    cells = [thing, *(item for item in inside if type(item).__module__ == MODULE)]
+    dicts = [item for cell in cells for item in vars(cell).values() if isinstance(item, dict)]
+    for name, value in weights.items():
+        kept = [entries for entries in dicts if name in entries]
+        for entries in kept:
+            entries[name] = value
+        owners = [cell for cell in cells if hasattr(cell, name)]
+        for owner in owners or ([] if kept else [thing]):
+            setattr(owner, name, value)
 
 
 def leaves(value: Any, path: str = "", depth: int = 0) -> list[tuple[str, Any]]:

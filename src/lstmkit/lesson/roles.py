@@ -152,12 +152,11 @@ def find(inventory: Sequence[Mapping[str, Any]]) -> dict[str, Part]:
             taken = found.get("class step")
             if "class sequence" in found or method not in methods:
                 continue
-            if taken is not None and taken.method == method:
+            if taken is not None and (taken.name, taken.method) == (item["name"], method):
                 continue
             roles = _roles(methods[method], "sequence")
             if "x" in {role for _, role, _ in roles}:
                 found["class sequence"] = Part(item["name"], roles, method, init, item["doc"])
-        break
     return found
 
 
