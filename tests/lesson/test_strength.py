@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
+from pathlib import Path
 
 from lstmkit.lesson import strength
 from lstmkit.lesson.backward import SEQUENCE_BACK, STEP_BACK
 from lstmkit.lesson.mutants import SEQUENCE, STEP
-from lstmkit.lesson.report import Report
+from lstmkit.lesson.report import STRENGTH, Report
 
 
 def test_every_mistake_is_written_in_three_conventions_and_differs_from_what_is_right():
@@ -22,6 +24,14 @@ def test_every_mistake_is_written_in_three_conventions_and_differs_from_what_is_
         assert len(sources[name]) >= 3, name
     for name in ("overflow", "in place", "broadcast", "wrong shape", "stacked", "softmax"):
         assert len(sources[name]) >= 3, name
+
+
+def test_the_figures_of_the_report_and_of_the_page_are_one():
+    page = (Path(__file__).parents[2] / "docs" / "checker.md").read_text(encoding="utf-8")
+    count, caught, named = re.findall(r"\d+(?:\.\d+)?", STRENGTH)
+    assert int(count) == len(list(strength.mistakes()))
+    assert f"| {count} with a mistake | {caught}% caught, {named}% named rightly |" in page
+    assert f"| {len(strength.correct())} correct | none rejected |" in page
 
 
 def test_sixty_correct_programs_in_all_families():

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from lstmkit.lesson import cases
 from lstmkit.lesson.backward import BACKWARD, SEQUENCE_BACK, STEP_BACK
 from lstmkit.lesson.checker import check
-from lstmkit.lesson.mutants import SEQUENCE, STEP, pairs
+from lstmkit.lesson.mutants import REFERENCE, SEQUENCE, STEP, Mistake, pairs, step
 from lstmkit.lesson.program import Cell, Program
 from lstmkit.lesson.programs import OUTPUTS, write_program
 from lstmkit.lesson.report import Finding
@@ -107,12 +110,16 @@ def mistakes() -> Iterator[Written]:
         if "concat" in mistake.switches:
             back = mistake.switches["concat"] == "swapped back"
             styles = BACK if back else TOGETHER
+        elif mistake.switches.get("recorded") == "c last":  # seen where every c is returned
+            styles = tuple(style for style in STYLES if style.returns != "h and last")
         elif "transposed" in mistake.switches:
             styles = APART
         for style in _turn(styles, number):
             yield _written(mistake.name, style, switches=mistake.switches)
     for both in pairs("step")[::8]:
         number += 1
+        if not _told_apart(both):
+            continue
         styles = TOGETHER if "concat" in both.switches else STYLES  # all of [h; x]
         yield _written(both.name, styles[number % len(styles)], switches=both.switches)
     for output in OUTPUTS:
@@ -140,6 +147,18 @@ def mistakes() -> Iterator[Written]:
         number += 1
         for style in _turn(FLAT, number):
             yield _written(mistake.name, style, back=mistake.switches)
+
+
+def _told_apart(both: Mistake) -> bool:
+    """Whether a pair gives other numbers than any mistake alone: one may hide the other."""
+    case = cases.steps()[0]
+
+    def result(mistake: Mistake) -> bytes:
+        switches = {**REFERENCE, **mistake.switches}
+        found = step(case.weights, case.X[0], case.h, case.c, switches)
+        return np.concatenate(found).round(9).tobytes()
+
+    return result(both) not in map(result, STEP)
 
 
 def _stacked(source: str) -> str:
