@@ -142,6 +142,13 @@ def gradients(session: nox.Session) -> None:
 
 
 @nox.session
+def strength(session: nox.Session) -> None:
+    """The checker on every mistake in three conventions and on 60 correct programs."""
+    session.install(".")
+    session.run("lstmkit", "check", "--strength")
+
+
+@nox.session
 def pure(session: nox.Session) -> None:
     """Without a compiler lstmkit installs and NumPy computes; if that is not wanted, it fails."""
     folder = Path(session.create_tmp()).resolve()

@@ -31,6 +31,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "sampling": (1, FILE),
     "progress": (1, FILE),
     "interrupts": (1, FILE),
+    "naming": (1, FILE),
     "run": (2, FILE),
     "conventions": (2, FILE),
     "engine.base": (2, BASE),
@@ -62,13 +63,32 @@ FLOORS: dict[str, tuple[int, int]] = {
     "explorer": (7, DOOR),
     # The lesson's files build on each other: their rooms are numbered from the bottom up.
     "lesson.adding": (7, 0),
+    "lesson.child": (7, 0),  # a script too: the learner's process
     "lesson.exercises": (7, 0),
     "lesson.measured": (7, 0),
+    "lesson.mutants": (7, 0),
+    "lesson.program": (7, 0),
+    "lesson.report": (7, 0),
     "lesson.tiny": (7, 0),
+    "lesson.backward": (7, 1),
+    "lesson.cases": (7, 1),
+    "lesson.compare": (7, 1),
     "lesson.laboratory": (7, 1),
     "lesson.record": (7, 1),
+    "lesson.styles": (7, 1),
     "lesson.notebook": (7, 2),
+    "lesson.programs": (7, 2),
+    "lesson.roles": (7, 2),
+    "lesson.runner": (7, 2),
+    "lesson.calls": (7, 3),
+    "lesson.steps": (7, 4),
+    "lesson.gradients": (7, 5),
+    "lesson.output": (7, 5),
+    "lesson.sequences": (7, 5),
+    "lesson.checker": (7, 6),
     "lesson.grading": (7, 7),
+    "lesson.strength": (7, 7),
+    "lesson.watch": (7, 7),
     "lesson.session": (7, 8),
     "lesson": (7, 9),
     "lesson_cli": (8, FILE),  # commands that cli.py mounts
@@ -90,6 +110,7 @@ INSIDE_A_FUNCTION_OF = {
     "plots.base": {"matplotlib"},
     "plots.curves": {"matplotlib"},  # for the type checker alone
     "plots.inside": {"matplotlib"},
+    "lesson.report": {"rich"},
 }
 
 

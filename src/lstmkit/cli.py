@@ -14,7 +14,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lstmkit import __version__, backend, corpus, demo, explorer, lesson_cli, loading, plots, store
+from lstmkit import (
+    __version__,
+    backend,
+    corpus,
+    demo,
+    explorer,
+    lesson,
+    lesson_cli,
+    loading,
+    plots,
+    store,
+)
+from lstmkit.lesson import strength, watch
 from lstmkit.progress import Progress
 from lstmkit.shapes import InputError
 from lstmkit.tasks.language_model import LanguageModel
@@ -24,6 +36,7 @@ MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 METRICS, CURVE = "metrics.jsonl", "learning_curve.png"
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130  # exit codes
+MISTAKES = 1  # of a check that found some
 
 
 class _Commands(TyperGroup):
@@ -342,6 +355,69 @@ def _text_of(file: Path) -> str:
         raise InputError(
             f"explore: {file} is not UTF-8 at byte {error.start}; expected a text file"
         ) from None
+
+
+@app.command("check", epilog="Example: lstmkit check my_lstm.py --watch")
+def check_command(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="Your code: a .py file or a notebook.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--watch", help="Check again on every save; Ctrl-C ends it.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long your code may take.")
+    ] = lesson.SECONDS,
+    megabytes: Annotated[
+        int, typer.Option(min=128, help="How much memory your code may take.")
+    ] = lesson.MEGABYTES,
+    measure: Annotated[
+        bool,
+        typer.Option("--strength", help="Measure the checker itself: minutes, no file needed."),
+    ] = False,
+) -> None:
+    """Check your own LSTM and name its mistakes.
+
+    Your code runs in a process of its own, with limits. Exit code 0: none found, 1: some.
+    """
+    if measure:
+        if path is not None or again:
+            raise InputError("check: --strength measures the checker; expected no PATH or --watch")
+        _measure_strength()
+        return
+    if path is None:
+        raise InputError("check: no PATH is given; expected a .py file or a .ipynb notebook")
+    if not again:
+        report = lesson.check(path, seconds=seconds, megabytes=megabytes)
+        report.show()
+        if report.mistakes or not report.passed:
+            raise typer.Exit(MISTAKES)
+        return
+    for count in watch.saves(path):
+        if count > 1:
+            typer.echo(f"\n--- saved at {time.strftime('%H:%M:%S')}")
+        try:
+            lesson.check(path, seconds=seconds, megabytes=megabytes).show()
+        except InputError as error:  # half-written, or empty for now
+            typer.echo(f"lstmkit: {error}", err=True)
+
+
+def _measure_strength() -> None:
+    def say(done: int, total: int, name: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{done + 1} of {total}: {name[:60]:60}")
+            sys.stderr.flush()
+        elif done % 100 == 0:
+            typer.echo(f"{done} of {total} programs", err=True)
+
+    result = strength.measure(say=say)
+    if sys.stderr.isatty():
+        sys.stderr.write("\r" + " " * 79 + "\r")
+    for failure in result.failures:
+        typer.echo(failure, err=True)
+    typer.echo(str(result))
+    if not result.good:
+        raise typer.Exit(MISTAKES)
 
 
 def _show_skipped(read: corpus.Corpus) -> None:

@@ -1,0 +1,242 @@
+"""Checks a learner's step against the reference and its mutants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lstmkit.lesson import cases
+from lstmkit.lesson.calls import (
+    Assumed,
+    attempt,
+    choices_of,
+    say_crash,
+    say_facts,
+    say_named,
+    step_request,
+)
+from lstmkit.lesson.cases import Case
+from lstmkit.lesson.compare import (
+    close,
+    far,
+    gates,
+    pair,
+    vector,
+    what,
+    worst,
+)
+from lstmkit.lesson.mutants import (
+    ACTIVATIONS,
+    GATES,
+    NAMES,
+    REFERENCE,
+    STEP,
+    Mistake,
+    pairs,
+    step,
+    triples,
+)
+from lstmkit.lesson.report import Report
+from lstmkit.lesson.roles import Part, Stated
+from lstmkit.lesson.runner import Learner, Outcome
+from lstmkit.naming import Convention
+from lstmkit.shapes import Array
+
+
+def check_step(
+    learner: Learner, part: Part, candidates: Sequence[Convention], says: Stated, report: Report
+) -> tuple[Assumed | None, Mistake | None]:
+    """Check a step: report what is wrong; return what was assumed and the mistake, if named."""
+    first, second, third = cases.steps()
+    tried = [Assumed(*choice) for choice in choices_of(candidates, says)]
+    outcomes = attempt(learner, [step_request(part, assumed, first) for assumed in tried])
+    h, c = step(first.weights, first.X[0], first.h, first.c, REFERENCE)
+    good: list[tuple[Assumed, Array, Array, Outcome]] = []
+    odd: list[tuple[Assumed, Any]] = []
+    for assumed, outcome in zip(tried, outcomes, strict=False):
+        if outcome.failure is not None:
+            continue
+        found = pair(outcome.value)
+        shape = vector(h, assumed.states).shape
+        if found is not None and found[0].shape == shape == found[1].shape:
+            if close(found[0], h) and close(found[1], c):
+                return assumed, _confirm_step(learner, part, assumed, None, report)
+            good.append((assumed, found[0].reshape(-1), found[1].reshape(-1), outcome))
+        else:
+            odd.append((assumed, outcome.value))
+
+    # The same values in another shape, or none of the right shape at all.
+    for assumed, value in odd:
+        found = pair(value)
+        if found is not None and close(found[0], h) and close(found[1], c):
+            said = f"the values are right, but h_t has shape {found[0].shape}"
+            want = vector(h, assumed.states).shape
+            report.add("mistake", part.shown, f"{said}; expected {want}", "wrong shape")
+            return assumed, None
+    if not good:
+        if odd:
+            _say_odd(part, odd, h, report)
+            return odd[0][0], None
+        say_crash(part, [outcome.failure for outcome in outcomes], report)
+        return None, None
+
+    for mutants in (STEP, pairs("step"), triples()):
+        for mistake in mutants:
+            switches = {**REFERENCE, **mistake.switches}
+            h_wrong, c_wrong = step(first.weights, first.X[0], first.h, first.c, switches)
+            for assumed, h_got, c_got, _ in good:
+                if not (close(h_got, h_wrong) and close(c_got, c_wrong)):
+                    continue
+                calls = [step_request(part, assumed, case) for case in (second, third)]
+                if _agree(learner.call(calls), (second, third), switches):
+                    quantity = "c_t" if close(h_got, h) else "h_t"
+                    both = (c_got, c) if quantity == "c_t" else (h_got, h)
+                    say_named(part.shown, quantity, mistake, *both, report)
+                    _confirm_step(learner, part, assumed, mistake, report)
+                    return assumed, mistake
+    assumed, h_got, c_got, outcome = good[0]
+    plain = [entry for entry in odd if entry[0].states == entry[0].convention.vectors]
+    if plain and assumed.states != assumed.convention.vectors:  # it ran on a mixture by luck
+        _say_odd(part, plain, h, report)
+        return plain[0][0], None
+    _say_first_divergence(learner, part, assumed, (h_got, c_got, outcome), (h, c), report)
+    _confirm_step(learner, part, assumed, None, report, quiet=True)
+    return assumed, None
+
+
+def _agree(outcomes: Sequence[Outcome], tried: Sequence[Case], switches: Mapping[str, str]) -> bool:
+    for outcome, case in zip(outcomes, tried, strict=True):
+        found = pair(outcome.value)
+        h, c = step(case.weights, case.X[0], case.h, case.c, switches)
+        if found is None or not (close(found[0], h) and close(found[1], c)):
+            return False
+    return True
+
+
+def _say_odd(part: Part, odd: Sequence[tuple[Assumed, Any]], h: Array, report: Report) -> None:
+    for assumed, value in odd:
+        found = pair(value)
+        if found is None:
+            continue
+        got, size = found[0].shape, len(h)
+        want = vector(h, assumed.states).shape
+        if (size, size) in (got, found[1].shape):
+            said = f"h_t or c_t has shape {(size, size)}; expected {want}: a column (H, 1) meets a "
+            said += "flat (H,), and NumPy broadcasts the two to (H, H)"
+            report.add("mistake", part.shown, said, "broadcast")
+            return
+        if got == want:
+            got = found[1].shape
+        said = f"h_t or c_t has shape {got}; expected {want}"
+        report.add("mistake", part.shown, said, "wrong shape")
+        return
+    said = f"it returns {what(odd[0][1])}; expected (h_t, c_t)"
+    report.add("mistake", part.shown, said, "wrong result")
+
+
+def _say_first_divergence(
+    learner: Learner,
+    part: Part,
+    assumed: Assumed,
+    got: tuple[Array, Array, Outcome],
+    want: tuple[Array, Array],
+    report: Report,
+) -> None:
+    """Say which quantity is the first that is wrong: z, i, f, g, o, c, h."""
+    case = cases.steps()[0]
+    right = _gates(case)
+    shown = gates(got[2].value)
+    for gate in "ifgo":
+        if gate in shown and not close(shown[gate], right[gate]):
+            _say_wrong(part, f"{gate}_t", shown[gate].reshape(-1), right[gate], report)
+            return
+    for quantity, value, truth in _probes(learner, part, assumed):
+        if not close(value, truth):
+            _say_wrong(part, quantity, value, truth, report)
+            return
+    if not close(got[1], want[1]):
+        _say_wrong(part, "c_t", got[1], want[1], report)
+    else:
+        _say_wrong(part, "h_t", got[0], want[0], report)
+
+
+def _say_wrong(part: Part, quantity: str, got: Array, want: Array, report: Report) -> None:
+    at = worst(got, want)
+    numbers = far(float(got.reshape(want.shape)[at]), float(want[at])) if at else ""
+    said = f"the first quantity that differs is {quantity} (step 0, unit {at[0] if at else 0}: "
+    report.add("mistake", part.shown, f"{said}{numbers}); it is none of the known mistakes")
+
+
+def _gates(case: Case) -> dict[str, Array]:
+    w, found = case.weights, {}
+    for gate in GATES:
+        z = w.x[gate] @ case.X[0] + w.h[gate] @ case.h + w.b[gate]
+        found[gate] = ACTIVATIONS[REFERENCE[f"act.{gate}"]](z)
+    return found
+
+
+def _probes(learner: Learner, part: Part, assumed: Assumed) -> list[tuple[str, Array, Array]]:
+    """Make each gate visible from outside, by saturating the others and choosing c_prev.
+
+    f = c(c_prev = 1) − c(c_prev = 0); with i open, g = c(c_prev = 0); with g at 1, i = c(c_prev =
+    0); o = h / tanh(c).
+    """
+    case = cases.steps()[0]
+    ones, zeros = np.ones_like(case.c), np.zeros_like(case.c)
+
+    def driven(c: Array, **bias: float) -> Case:
+        b = {g: np.full_like(v, bias[g]) if g in bias else v for g, v in case.weights.b.items()}
+        return replace(case, weights=replace(case.weights, b=b), c=c)
+
+    probes = [driven(ones), driven(zeros), driven(zeros, g=1000.0), driven(zeros, i=1000.0)]
+    outcomes = learner.call([step_request(part, assumed, probe) for probe in probes])
+    results = [pair(outcome.value) for outcome in outcomes]
+    if any(result is None for result in results):
+        return []
+    hc = [(r[0].reshape(-1), r[1].reshape(-1)) for r in results if r is not None]
+    if any(h.size != len(case.h) or c.size != len(case.h) for h, c in hc):
+        return []
+    right = _gates(case)
+    with np.errstate(all="ignore"):
+        o = hc[0][0] / np.tanh(hc[0][1])
+    return [
+        (f"i_t (the {NAMES['i']})", hc[2][1], right["i"]),
+        (f"f_t (the {NAMES['f']})", hc[0][1] - hc[1][1], right["f"]),
+        (f"g_t (the {NAMES['g']})", hc[3][1], right["g"]),
+        (f"o_t (the {NAMES['o']}), or the tanh after it", o, right["o"]),
+    ]
+
+
+def _confirm_step(
+    learner: Learner,
+    part: Part,
+    assumed: Assumed,
+    mistake: Mistake | None,
+    report: Report,
+    quiet: bool = False,
+) -> Mistake | None:
+    """Try the other cases: further numbers, gates at ±1000, arguments that must stay."""
+    all_cases = [*cases.steps(), cases.far_out()]
+    outcomes = learner.call([step_request(part, assumed, case) for case in all_cases])
+    before = len(report.mistakes)
+    say_facts(part, outcomes, report)
+    if mistake is None and not quiet and len(report.mistakes) == before:
+        for case, outcome in zip(all_cases, outcomes, strict=True):
+            h, c = step(case.weights, case.X[0], case.h, case.c, REFERENCE)
+            found = pair(outcome.value)
+            if found is None or not (close(found[0], h) and close(found[1], c)):
+                said = f"right on the first numbers, wrong on others ({case.name})"
+                if found is not None and found[0].size == h.size:
+                    at = worst(found[0].reshape(-1), h)
+                    if at is not None:
+                        said += f": h_t, unit {at[0]}, "
+                        said += far(float(found[0].reshape(-1)[at]), float(h[at]))
+                report.add("mistake", part.shown, said, "overflow" if case is all_cases[-1] else "")
+                break
+    if len(report.mistakes) == before and mistake is None and not quiet:
+        report.add("passed", part.shown, "equals the reference on every case")
+    report.tried.append(f"{part.shown}: {'; '.join(case.name for case in all_cases)}")
+    return None

@@ -1,0 +1,521 @@
+"""The checker on programs as people write them, by hand: what it says, word for word."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+
+import numpy as np
+import pytest
+
+from lstmkit import lesson
+from lstmkit.lesson.checker import check
+from lstmkit.lesson.program import Cell, Program, read, without_magic
+from lstmkit.lesson.report import Report
+from lstmkit.shapes import InputError
+
+HEAD = """\
+import numpy as np
+
+
+def sigmoid(z):
+    return 0.5 * (1 + np.tanh(0.5 * z))
+
+
+"""
+STEP = (
+    HEAD
+    + '''\
+def lstm_cell_step(x_t, h_prev, c_prev, params):
+    """One step. The forget gate scales the cell state, the input gate the candidate.
+
+    The output gate shows the memory as the hidden state. h_prev, c_prev: (H,); W acts on [h; x].
+    """
+    hx = np.concatenate([h_prev, x_t])
+    f = sigmoid(params["Wf"] @ hx + params["bf"])
+    i = sigmoid(params["Wi"] @ hx + params["bi"])
+    g = np.tanh(params["Wc"] @ hx + params["bc"])
+    o = sigmoid(params["Wo"] @ hx + params["bo"])
+    c_t = f * c_prev + i * g
+    return o * np.tanh(c_t), c_t
+'''
+)
+SEQUENCE = (
+    STEP
+    + '''
+
+def lstm_forward(X_seq, h0, c0, params):
+    """X_seq (T, I) to T pairs (h_t, c_t), each (H,)."""
+    h, c, states = h0, c0, []
+    for x in X_seq:
+        h, c = lstm_cell_step(x, h, c, params)
+        states.append((h, c))
+    return states
+
+
+def lstm_output_layer(h_states, W_hy, b_y):
+    """Logits (T, O)."""
+    return np.array(h_states) @ W_hy.T + b_y
+'''
+)
+
+
+def run(source, **limits):
+    return check(Program("mine", (Cell("my_lstm.py", source),)), **limits)
+
+
+def only(report):
+    (finding,) = report.mistakes
+    return finding.text
+
+
+def test_the_lessons_own_solution_passes():
+    report = run(SEQUENCE)
+    assert report.passed
+    assert report.verdict() == "all passed"
+    assert [finding.kind for finding in report.findings] == ["passed"] * 3
+    assert report.assumed == [
+        "family A (Wi Wf Wc Wo, bi bf bc bo): (H, H+I), W·x on [h; x], flat biases; states (H,)"
+    ]
+    assert "gates driven to ±1000" in report.text()
+
+
+def test_the_message_of_the_issue():
+    wrong = STEP.replace('"Wf"', '"W?"').replace('"Wi"', '"Wf"').replace('"W?"', '"Wi"')
+    wrong = wrong.replace('"bf"', '"b?"').replace('"bi"', '"bf"').replace('"b?"', '"bi"')
+    assert re.fullmatch(
+        r"h_t equals the reference with the input gate and the forget gate swapped \(i ↔ f\) "
+        r"\(step 0, unit \d: yours −?\d\.\d{3}, expected −?\d\.\d{3}\)",
+        only(run(wrong)),
+    )
+
+
+def test_two_mistakes_at_once_are_named_both():
+    wrong = STEP.replace('"Wi"] @ hx + params["bi"]', '"Wi"] @ hx + params["bf"]')
+    wrong = wrong.replace("o * np.tanh(c_t)", "o * c_t")
+    report = run(wrong)
+    assert only(report).startswith(
+        "h_t equals the reference with the bias of the forget gate used for the input gate, and "
+        "h = o∘c, without the tanh (step 0, unit "
+    )
+    assert set(report.mistakes[0].names) == {"bf for i", "h = o*c"}
+
+
+def test_three_at_once_too():
+    wrong = STEP.replace("[h_prev, x_t]", "[x_t, h_prev]").replace("o * np.tanh(c_t)", "o * c_t")
+    wrong = wrong.replace('np.tanh(params["Wc"]', 'sigmoid(params["Wc"]')
+    report = run(wrong)
+    assert set(report.mistakes[0].names) == {"concat swapped", "h = o*c", "g sigmoid"}
+    assert ", and " in only(report)
+
+
+@pytest.mark.parametrize(
+    ("change", "quantity"),
+    [
+        (('params["bi"]', '2 * params["bi"]'), "i_t (the input gate)"),
+        (('params["bf"]', '2 * params["bf"]'), "f_t (the forget gate)"),
+        (('params["bc"]', '2 * params["bc"]'), "g_t (the candidate)"),
+        (('params["bo"]', '2 * params["bo"]'), "o_t (the output gate), or the tanh after it"),
+        (("i * g\n", "i * g + 0.25 * f * i * f * g\n"), ""),
+    ],
+)
+def test_where_no_mistake_fits_the_first_quantity_that_differs_is_told(change, quantity):
+    report = run(STEP.replace(*change))
+    text = only(report)
+    assert text.startswith(f"the first quantity that differs is {quantity}")
+    assert text.endswith("it is none of the known mistakes")
+    assert report.mistakes[0].names == ()
+
+
+def test_gates_that_are_returned_too_are_compared():
+    odd = STEP.replace('params["bf"]', '3 * params["bf"] ** 2')
+    odd = odd.replace("return o * np.tanh(c_t), c_t", "return o * np.tanh(c_t), c_t, {'f': f}")
+    assert only(run(odd)).startswith("the first quantity that differs is f_t (step 0, unit ")
+
+
+def test_a_step_that_is_wrong_leaves_the_sequence_right():
+    report = run(SEQUENCE.replace("o * np.tanh(c_t)", "o * c_t"))
+    assert len(report.mistakes) == 1
+    assert "lstm_forward: equals the reference with the mistake of the step" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (
+            "h, c = lstm_cell_step(x, h, c",
+            "_, c = h, c = lstm_cell_step(x, h0, c",
+            "h_t not passed",
+        ),
+        ("h, c, states = h0, c0, []", "h, c, states = 0 * h0, 0 * c0, []", "the initial state ig"),
+        ("in X_seq:", "in X_seq[::-1]:", "the sequence run backwards"),
+        ("in X_seq:", "in X_seq[1:]:", "it returns 5 states for 6 steps"),
+        ("return states\n", "return states[-1:]\n", "it returns 1 states for 6 steps"),
+        ("c_t = f * c_prev + i * g", "c_prev *= f\n    c_t = c_prev + i * g", "c_prev changed in"),
+        (
+            "    return states",
+            "    for k in range(len(states)):\n        states[k] = states[-1]\n    return states",
+            "every entry the last state",
+        ),
+    ],
+)
+def test_a_sequence_that_is_wrong(old, new, text):
+    report = run(SEQUENCE.replace(old, new))
+    assert any(text in finding.text for finding in report.mistakes), report.text()
+
+
+def test_weights_for_hx_given_xh_is_a_mistake_where_the_layout_is_said_and_a_convention_elsewhere():
+    crossed = STEP.replace("[h_prev, x_t]", "[x_t, h_prev]")
+    assert "h and x concatenated in the other order" in only(run(crossed))
+    other = re.sub(r'params\["([Wb])(.)"\]', r'params["\1_\2"]', crossed).replace("[h; x]", "both")
+    report = run(other)
+    assert report.passed
+    assert "W·x on [x; h]" in report.assumed[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("    pass", "it returns nothing (is a return missing?); expected (h_t, c_t)"),
+        ("    return x_t", "it returns an array of shape (3,); expected (h_t, c_t)"),
+        (
+            "    return params['forget'], 1",
+            "it stops with KeyError: forget (my_lstm.py, line 9:",
+        ),
+        ("    return 1 / 0", "it stops with ZeroDivisionError: division by zero (my_lstm.py, line"),
+        ("    return np.stack([h_prev, x_t])", "h and x are stacked where they should be concat"),
+    ],
+)
+def test_what_is_no_step_at_all(body, text):
+    report = run(HEAD + f"def lstm_cell_step(x_t, h_prev, c_prev, params):\n{body}\n")
+    assert only(report).startswith(text)
+
+
+def test_the_naive_sigmoid_is_told_with_its_line():
+    report = run(STEP.replace("0.5 * (1 + np.tanh(0.5 * z))", "1 / (1 + np.exp(-z))"))
+    assert only(report) == (
+        "the sigmoid overflows, with a warning, at z = ±1000 (line 5: return 1 / (1 + np.exp(-z)));"
+        " keep every exponent at or below 0"
+    )
+
+
+def test_an_unwritten_part_is_open_and_not_a_mistake():
+    stub = "def lstm_cell_step(x_t, h_prev, c_prev, params):\n    raise NotImplementedError\n"
+    report = run(HEAD + stub)
+    assert not report.mistakes
+    assert not report.passed
+    assert report.verdict() == (
+        "nothing passed yet; still open: lstm_cell_step, lstm_forward, lstm_output_layer"
+    )
+    assert run(STEP).verdict() == ("no mistake found; still open: lstm_forward, lstm_output_layer")
+
+
+def test_a_docstring_is_asked_for():
+    bare = re.sub(r'    """.*?"""\n', "", STEP, flags=re.DOTALL)
+    assert "no docstring; the lesson asks for the role of each gate and state" in run(bare).text()
+    thin = STEP.replace("The output gate shows", "It shows")
+    assert "the docstring says nothing of the output gate" in run(thin).text()
+
+
+def test_what_hangs_or_ends_the_process_is_a_finding():
+    loop = (
+        HEAD + "def lstm_cell_step(x_t, h_prev, c_prev, params):\n    while True:\n        pass\n"
+    )
+    text = only(run(loop, seconds=0.5))
+    assert text.startswith("your code did not finish within 0.5 s in lstm_cell_step; is there")
+
+
+def test_the_other_parts_are_checked_after_one_that_hangs():
+    loop = SEQUENCE.replace("for x in X_seq:", "while True:\n        pass\n    for x in X_seq:")
+    report = run(loop, seconds=1)
+    assert only(report).startswith("your code did not finish within 1 s in lstm_forward")
+    assert {f.part for f in report.findings if f.kind == "passed"} == {
+        "lstm_cell_step",
+        "lstm_output_layer",
+    }
+
+
+# Programs of other people's kind.
+
+CS231N = (
+    HEAD
+    + """\
+def lstm_step_forward(x, prev_h, prev_c, Wx, Wh, b):
+    H = prev_h.shape[1]
+    a = x.dot(Wx) + prev_h.dot(Wh) + b
+    i, f, o = (sigmoid(a[:, k * H:(k + 1) * H]) for k in range(3))
+    g = np.tanh(a[:, 3 * H:])
+    next_c = f * prev_c + i * g
+    next_h = o * np.tanh(next_c)
+    return next_h, next_c, (x, prev_h, prev_c, i, f, o, g)
+
+
+def lstm_forward(x, h0, Wx, Wh, b):
+    h_t, c_t, hs, caches = h0, np.zeros_like(h0), [], []
+    for t in range(x.shape[1]):
+        h_t, c_t, cache = lstm_step_forward(x[:, t], h_t, c_t, Wx, Wh, b)
+        hs.append(h_t)
+        caches.append(cache)
+    return np.stack(hs, axis=1), caches
+"""
+)
+COLUMNS = (
+    HEAD
+    + """\
+def lstm_cell_forward(xt, a_prev, c_prev, parameters):
+    concat = np.concatenate([a_prev, xt], axis=0)
+    ft, it, ot = (sigmoid(parameters["W" + k] @ concat + parameters["b" + k]) for k in "fio")
+    cct = np.tanh(parameters["Wc"] @ concat + parameters["bc"])
+    c_next = ft * c_prev + it * cct
+    a_next = ot * np.tanh(c_next)
+    return a_next, c_next, (a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters)
+
+
+def lstm_forward(x, a0, parameters):
+    n_x, m, T_x = x.shape
+    a, c = np.zeros((*a0.shape, T_x)), np.zeros((*a0.shape, T_x))
+    a_next, c_next = a0, np.zeros(a0.shape)
+    for t in range(T_x):
+        a_next, c_next, cache = lstm_cell_forward(x[:, :, t], a_next, c_next, parameters)
+        a[:, :, t], c[:, :, t] = a_next, c_next
+    return a, c
+"""
+)
+OBJECT = (
+    HEAD
+    + """\
+class LSTM:
+    def __init__(self, input_size, hidden_size):
+        shape = (hidden_size, input_size + hidden_size)
+        self.Wf, self.Wi, self.Wc, self.Wo = (np.random.randn(*shape) for _ in range(4))
+        self.bf, self.bi, self.bc, self.bo = (np.zeros((hidden_size, 1)) for _ in range(4))
+
+    def forward(self, x, initial_hidden_state, initial_cell_state):
+        h, c, outputs = initial_hidden_state, initial_cell_state, []
+        for row in x:
+            concat = np.vstack((h, row.reshape(-1, 1)))
+            f = sigmoid(self.Wf @ concat + self.bf)
+            i = sigmoid(self.Wi @ concat + self.bi)
+            c = f * c + i * np.tanh(self.Wc @ concat + self.bc)
+            h = sigmoid(self.Wo @ concat + self.bo) * np.tanh(c)
+            outputs.append(h)
+        return np.array(outputs), h, c
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "assumed"),
+    [
+        (CS231N, "order i, f, o, g, row biases; states (1, H)"),
+        (COLUMNS, "W·x on [h; x], column biases; states (H, 1)"),
+        (OBJECT, "W·x on [h; x], column biases; states (H, 1)"),
+    ],
+)
+def test_programs_in_the_style_of_courses_pass(source, assumed):
+    report = run(source)
+    assert report.passed, report.text()
+    assert assumed in report.assumed[-1]
+
+
+INSIDE = (
+    HEAD
+    + """\
+class LSTMCell:
+    def __init__(self, input_size, hidden_size):
+        shape = (hidden_size, input_size + hidden_size)
+        self.params = {"W" + k: np.random.randn(*shape) for k in "fico"}
+        self.params |= {"b" + k: np.zeros(hidden_size) for k in ("f", "i", "c", "o")}
+
+    def forward(self, x, h, c):
+        p, hx = self.params, np.concatenate([h, x])
+        f, i = sigmoid(p["Wf"] @ hx + p["bf"]), sigmoid(p["Wi"] @ hx + p["bi"])
+        c = f * c + i * np.tanh(p["Wc"] @ hx + p["bc"])
+        return sigmoid(p["Wo"] @ hx + p["bo"]) * np.tanh(c), c
+
+
+class LSTM:
+    def __init__(self, input_size, hidden_size):
+        self.hidden_size = hidden_size
+        self.cell = LSTMCell(input_size, hidden_size)
+
+    def forward(self, inputs):
+        h = c = np.zeros(self.hidden_size)
+        outputs = []
+        for x in inputs:
+            h, c = self.cell.forward(x, h, c)
+            outputs.append(h)
+        return np.array(outputs), (h, c)
+"""
+)
+
+
+def test_a_cell_inside_an_object_with_its_weights_in_a_dict():
+    report = run(INSIDE)
+    passed = [finding.part for finding in report.findings if finding.kind == "passed"]
+    assert passed == ["LSTMCell.forward", "LSTM.forward"], report.text()
+    assert report.verdict() == "no mistake found"
+    late = INSIDE.replace("in inputs:", "in inputs[1:]:")
+    assert "the first step left out" in only(run(late))
+
+
+def test_gates_that_start_alike():
+    """They learn the same thing for ever; nothing in the outputs of given weights shows it."""
+    drawn = "np.random.default_rng(0).normal(size=shape)"
+    report = run(OBJECT.replace("np.random.randn(*shape)", drawn))
+    assert only(report).startswith("Wi, Wf, Wc, Wo start identical: draw them one after the other")
+
+
+def test_their_mistakes_are_named_too():
+    swapped = OBJECT.replace("f * c + i *", "i * c + f *")
+    assert "the input gate and the forget gate swapped" in only(run(swapped))
+
+
+# Notebooks, sessions, files.
+
+
+def test_a_notebook_with_magic_and_a_cell_that_fails(tmp_path):
+    sources = ["%matplotlib inline\nimport numpy as np\n!ls", "1 / 0", STEP, "lstm_cell_step?"]
+    cells = [{"cell_type": "code", "source": s.splitlines(True)} for s in sources]
+    cells.insert(0, {"cell_type": "markdown", "source": ["# mine"]})
+    path = tmp_path / "mine.ipynb"
+    path.write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    report = check(path)
+    assert report.passed, report.text()
+    text = report.text()
+    assert "mine.ipynb: cell 1: 2 lines of IPython left out" in text
+    assert "cell 2: left out: it stops with ZeroDivisionError: division by zero (cell 2" in text
+
+
+def test_without_magic_keeps_the_lines():
+    plain, left = without_magic("x = 5 % 3\n  %time y\n!ls\n")
+    assert plain == "x = 5 % 3\n  pass  # %time y\npass  # !ls\n"
+    assert left == "2 lines"
+    assert without_magic("%%bash\nls")[0] == "# %%bash\n# ls"
+
+
+def my_sigmoid(z):
+    return SCALE * (1 + np.tanh(0.5 * z))
+
+
+SCALE = 0.5
+
+
+def lstm_cell_step(x_t, h_prev, c_prev, params):
+    hx = np.concatenate([h_prev, x_t])
+    f, i, o = (my_sigmoid(params["W" + k] @ hx + params["b" + k]) for k in "fio")
+    c_t = f * c_prev + i * np.tanh(params["Wc"] @ hx + params["bc"])
+    return o * c_t, c_t
+
+
+def test_the_names_of_a_session_are_checked_with_what_they_use():
+    names = {"np": np, "SCALE": SCALE, "my_sigmoid": my_sigmoid, "lstm_cell_step": lstm_cell_step}
+    report = lesson.check({**names, "__name__": __name__, "x": object()})
+    assert "h = o∘c, without the tanh" in only(report)
+    page = report._repr_html_()
+    assert page.startswith("<div")
+    assert "without the tanh" in page
+
+
+def test_a_session_in_ipython_is_read_from_its_cells():
+    space = {"__name__": "__main__", "In": ["", "import numpy as np", STEP]}
+    exec(compile(STEP, "<ipython-input-2>", "exec"), space)
+    assert check(space).passed
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.py", b"", "a.py is empty; expected a file of Python"),
+        ("a.py", b"\0\1", "a.py is binary; expected a .py file or a .ipynb notebook"),
+        ("a.py", b"\xff\xfe\xff", "a.py is not text in UTF-8; expected a file of Python"),
+        ("a.txt", b"x = 1", "a.txt is no .py file; expected one, or a .ipynb notebook"),
+        ("a.ipynb", b"{}", "a.ipynb is no notebook of format 4; expected JSON with cells"),
+        ("a.ipynb", b'{"cells": []}', "a.ipynb has no code cells; expected a notebook with"),
+    ],
+)
+def test_bad_files_are_one_line(tmp_path, name, data, message):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert message in str(caught.value)
+
+
+def test_nothing_to_check_and_syntax_errors():
+    with pytest.raises(InputError, match="mine defines none of lstm_cell_step, lstm_forward"):
+        run("x = 1")
+    with pytest.raises(InputError, match="namespace is a int; expected a dict such as globals"):
+        check(3)
+    with pytest.raises(InputError, match="namespace holds no function or class whose source"):
+        check({"x": 1})
+    assert only(run("def f(x)\n    pass")) == (
+        "stops with SyntaxError: expected ':' (my_lstm.py, line 1: def f(x))"
+    )
+    assert only(run("import no_such_module\n" + STEP)).startswith("stops with ModuleNotFoundError")
+
+
+def test_a_report_cannot_steer_a_terminal():
+    report = Report("x")
+    report.add("mistake", "f", "a\x1b[31mb\nc")
+    assert "\x1b" not in report.text()
+    assert "a\ufffd[31mb c" in report.text()
+
+
+# The way back.
+
+BACK = SEQUENCE + textwrap.dedent('''
+
+    def lstm_cell_step_backward(x_t, h_prev, c_prev, params, dh_t, dc_t):
+        """dx, dh_prev, dc_prev, dparams."""
+        H = len(h_prev)
+        hx = np.concatenate([h_prev, x_t])
+        f, i, o = (sigmoid(params["W" + k] @ hx + params["b" + k]) for k in "fio")
+        g = np.tanh(params["Wc"] @ hx + params["bc"])
+        c_t = f * c_prev + i * g
+        dc = dc_t + dh_t * o * (1 - np.tanh(c_t) ** 2)
+        dz = {"f": dc * c_prev * f * (1 - f), "i": dc * g * i * (1 - i)}
+        dz |= {"c": dc * i * (1 - g**2), "o": dh_t * np.tanh(c_t) * o * (1 - o)}
+        dhx = sum(params["W" + k].T @ dz[k] for k in "fico")
+        grads = {"dW" + k: np.outer(dz[k], hx) for k in "fico"}
+        grads |= {"db" + k: dz[k] for k in "fico"}
+        return dhx[H:], dhx[:H], dc * f, grads
+''')
+
+
+def test_a_backward_step_is_proved_by_the_complex_step():
+    report = run(BACK)
+    assert report.passed, report.text()
+    assert "✓ lstm_cell_step_backward: every gradient equals the complex step's" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("dc = dc_t + dh_t * o * (1 - np.tanh(c_t) ** 2)", "dc = dc_t", "the tanh(c) branch forg"),
+        ("dc = dc_t + ", "dc = ", "dc_next not added: what comes back in c_t is lost"),
+        ("g * i * (1 - i)", "g * i", "the activation in the place of its derivative, for the inp"),
+        ("dc * f, grads", "dc * 0, grads", "dc_prev left at zero: the carousel dc ∘ f is missing"),
+        ("dc * g * i", "2 * dc * g * i", "the first gradient that is wrong is the gradient of the"),
+        ('"db" + k: dz[k]', '"db" + k: dz["f"]', "all bias gradients taken from the forget gate"),
+    ],
+)
+def test_mistakes_of_the_way_back(old, new, text):
+    assert text in only(run(BACK.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("dhx[H:], dhx[:H]", "dhx[:H], dhx[H:]", "dx is an array of shape (5,); expected the sha"),
+        ("dc * f, grads", "dc * f", "it returns a tuple of 3"),
+        (
+            '"dW" + k: np.outer(dz[k], hx)',
+            '"dW" + k: np.outer(hx, dz[k])',
+            "shape (8, 5); expected",
+        ),
+    ],
+)
+def test_results_of_the_way_back_that_do_not_fit(old, new, text):
+    assert text in only(run(BACK.replace(old, new)))
