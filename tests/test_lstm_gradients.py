@@ -186,7 +186,9 @@ def test_random_combinations_shapes_and_lengths(block):
         assert np.max([*worst.values()]) <= LIMIT, (problem.lstm, problem.lengths, worst)
 
 
-@pytest.mark.parametrize("sizes, proj_size", [((1, 4), 0), ((3, 2), 0), ((3, 4), 1), ((1, 2), 1)])
+@pytest.mark.parametrize(
+    ("sizes", "proj_size"), [((1, 4), 0), ((3, 2), 0), ((3, 4), 1), ((1, 2), 1)]
+)
 def test_what_layer_norm_forgets(sizes, proj_size):
     """Where a gradient is 0 but for epsilon, its error is small beside what cancels in it."""
     config = {"layer_norm": True, "proj_size": proj_size, "bidirectional": True, "num_layers": 2}
