@@ -29,10 +29,12 @@ def test_every_sequence_is_the_textbooks():
         np.testing.assert_allclose(h[row], want[-1], rtol=1e-12)
 
 
-def test_the_gradients_are_those_of_the_complex_step():
+@pytest.mark.parametrize("reset", [None, [[0, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 1]]])
+def test_the_gradients_are_those_of_the_complex_step(reset):
     rnn, x, h0, rng = case()
     dy, dh = rng.normal(size=(2, 6, 4)), rng.normal(size=(2, 4))
-    _, _, tape = rnn.forward(x, (h0,))
+    _, _, tape = rnn.forward(x, (h0,), reset)
+    kept = None if reset is None else 1.0 - np.array(reset).T[..., None]
     dx, (dh0,), grads = rnn.backward(tape, dy, (dh,))
     found = {"x": dx, "h": dh0, **grads}
     arrays = {"x": x, "h": h0, **rnn.parameters}
@@ -41,11 +43,23 @@ def test_the_gradients_are_those_of_the_complex_step():
         for at in np.ndindex(array.shape):
             nudged = {k: a.astype(complex) for k, a in arrays.items()}
             nudged[name][at] += 1e-30j
-            states = run(nudged, nudged["x"], nudged["h"])
+            states = run(nudged, nudged["x"], nudged["h"], kept)
             loss = (states[1:].swapaxes(0, 1) * dy).sum() + (states[-1] * dh).sum()
             want[at] = loss.imag / 1e-30
         error = np.linalg.norm(found[name] - want) / np.linalg.norm(want)
         assert error <= 1e-12, (name, error)
+
+
+def test_a_reset_begins_a_sequence_anew():
+    rnn, x, h0, _ = case()
+    reset = np.zeros(x.shape[:2], bool)
+    reset[1, 2] = True
+    y, _, _ = rnn.forward(x, (h0,), reset)
+    plain, _, _ = rnn.forward(x, (h0,))
+    anew, _, _ = rnn.forward(x[1:, 2:])
+    np.testing.assert_allclose(y[0], plain[0], rtol=1e-14)
+    np.testing.assert_allclose(y[1, :2], plain[1, :2], rtol=1e-14)
+    np.testing.assert_allclose(y[1:, 2:], anew, rtol=1e-14)
 
 
 def test_a_sequence_in_pieces_is_the_same_sequence():
@@ -87,5 +101,7 @@ def test_wrong_shapes_are_told_in_one_line():
         rnn.forward(x[:, :, :2])
     with pytest.raises(InputError, match=r"h has shape \(1, 4\); expected \(batch=2, "):
         rnn.forward(x, (h0[:1],))
+    with pytest.raises(InputError, match=r"reset has shape \(2, 5\); expected \(batch=2, time=6\)"):
+        rnn.forward(x, (h0,), np.zeros((2, 5)))
     with pytest.raises(InputError, match=r"bias has shape \(3,\); expected \(4,\)"):
         BasicRNN.from_parameters({**rnn.parameters, "bias": np.zeros(3)})

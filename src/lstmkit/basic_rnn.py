@@ -24,7 +24,7 @@ from lstmkit.shapes import (
 )
 
 State = tuple[Array]
-Tape = tuple[Array, Array]
+Tape = tuple[Array, Array, Array | None]
 
 
 class BasicRNN:
@@ -89,9 +89,11 @@ class BasicRNN:
         return rnn
 
     def forward(
-        self, x: ArrayLike, state: tuple[ArrayLike] | None = None
+        self, x: ArrayLike, state: tuple[ArrayLike] | None = None, reset: ArrayLike | None = None
     ) -> tuple[Array, State, Tape]:
         """Run over x (N, T, I) from h (N, H), zeros if not given; y is (N, T, H).
+
+        Where ``reset`` (N, T) is true the state is forgotten before that step.
 
         Raises
         ------
@@ -104,9 +106,14 @@ class BasicRNN:
         h = np.zeros((len(x_), self.hidden_size), self.dtype)
         if state is not None:
             h = real_array("basic_rnn", "h", state[0], batch, self.dtype)
-        states = run(self.parameters, x_, h)
+        kept = None
+        if reset is not None:
+            times = ("batch", len(x_)), ("time", x_.shape[1])
+            forgotten = real_array("basic_rnn", "reset", reset, times) != 0
+            kept = (~forgotten.T[..., None]).astype(self.dtype)
+        states = run(self.parameters, x_, h, kept)
         y = np.ascontiguousarray(states[1:].swapaxes(0, 1))
-        return y, (states[-1].copy(),), (x_, states)
+        return y, (states[-1].copy(),), (x_, states, kept)
 
     def backward(
         self, tape: Tape, dy: ArrayLike | None, dstate: tuple[ArrayLike] | None = None
@@ -122,7 +129,7 @@ class BasicRNN:
         dstate : tuple of one array (N, H), optional
             Gradient in the final h; zero by default.
         """
-        x, states = tape
+        x, states, kept = tape
         steps, rows, hidden = len(states) - 1, ("batch", len(x)), ("hidden_size", self.hidden_size)
         dh = np.zeros((len(x), self.hidden_size), self.dtype)
         if dstate is not None:
@@ -139,25 +146,29 @@ class BasicRNN:
                 if shown is not None:
                     dh = dh + shown[t]
                 np.multiply(dh, slope[t], out=dz[t])
-                dh = dz[t] @ w_hh
+                dh = dz[t] @ w_hh if kept is None else dz[t] @ w_hh * kept[t]
             # Step by step and then summed: one large product would wake BLAS's threads, which on a
             # busy machine costs more than all the rest.
-            back = dz.swapaxes(1, 2)
+            back, before = dz.swapaxes(1, 2), states[:-1] if kept is None else states[:-1] * kept
             grads = {
                 "weight_ih": (back @ x.swapaxes(0, 1)).sum(axis=0),
-                "weight_hh": (back @ states[:-1]).sum(axis=0),
+                "weight_hh": (back @ before).sum(axis=0),
                 "bias": dz.sum(axis=(0, 1)),
             }
             dx = (dz @ self.parameters["weight_ih"]).swapaxes(0, 1)
         return dx, (dh,), grads
 
 
-def run(parameters: dict[str, Array], x: Array, h: Array) -> Array:
-    """X (N, T, I) and h (N, H) → the T + 1 states (T + 1, N, H); of complex numbers too."""
+def run(parameters: dict[str, Array], x: Array, h: Array, kept: Array | None = None) -> Array:
+    """X (N, T, I) and h (N, H) → the T + 1 states (T + 1, N, H); of complex numbers too.
+
+    ``kept`` (T, N, 1), if given, is 0 where the state is forgotten before a step and else 1.
+    """
     z = x.swapaxes(0, 1) @ parameters["weight_ih"].T + parameters["bias"]
     w_hh = parameters["weight_hh"].T
     states = np.empty((len(z) + 1, *h.shape), np.result_type(z, w_hh, h))
     states[0] = h
     for t, z_t in enumerate(z):
-        states[t + 1] = np.tanh(z_t + states[t] @ w_hh)
+        before = states[t] if kept is None else states[t] * kept[t]
+        states[t + 1] = np.tanh(z_t + before @ w_hh)
     return states

@@ -342,9 +342,9 @@ def explore(
     typer.echo(f"{output}: {size / 1e6:.2f} MB; open it in a browser")
 
 
-def _beside(path: Path) -> explorer.BasicRNN | LanguageModel:
-    if not path.is_dir() and store.inspect(path).kind == "BasicRNN":
-        return explorer.BasicRNN.load(path)
+def _beside(path: Path) -> explorer.RNNLanguageModel | LanguageModel:
+    if not path.is_dir() and store.inspect(path).kind == "RNNLanguageModel":
+        return explorer.RNNLanguageModel.load(path)
     return _language_model(path)
 
 

@@ -67,7 +67,7 @@ def models():
         "coupled, tied, float64": lk.LanguageModel(
             16, tied=True, coupled_gates=True, peepholes=True, dtype="float64", seed=2
         ).fit(CODE * 4, **training),
-        "rnn": explorer.BasicRNN(24, embedding_size=12, tokens="bytes", seed=0).fit(
+        "rnn": explorer.RNNLanguageModel(24, embedding_size=12, tokens="bytes", seed=0).fit(
             CODE * 4, **training
         ),
     }
@@ -241,7 +241,7 @@ def test_forward_agrees_within_1e_4(show, models, name):
 def assert_gradients_agree(page, which, model, text):
     tokens, inputs, _ = ours(model, text)
     for t in (1, 30, len(tokens) - 1):
-        if isinstance(model, explorer.BasicRNN):
+        if isinstance(model, explorer.RNNLanguageModel):
             x, dx = rnn_gradient(model, inputs, tokens, t)
         else:
             x, dx = gradient(double(model), inputs, tokens, t)

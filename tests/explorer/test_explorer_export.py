@@ -107,7 +107,9 @@ def test_an_lstm_alone_is_shown_on_numbers(tmp_path):
 
 
 def other_vocabulary():
-    return explorer.BasicRNN(4, tokens="characters", seed=0).fit(TEXT, steps=1, batch_size=2)
+    return explorer.RNNLanguageModel(4, tokens="characters", seed=0).fit(
+        TEXT, steps=1, batch_size=2
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,9 @@ def test_a_long_file_is_cut_and_that_is_said(saved, tmp_path):
 
 
 def test_an_rnn_is_shown_beside(saved, tmp_path):
-    explorer.BasicRNN(6, tokens="bytes", seed=0).fit(TEXT, steps=1, batch_size=2).save("rnn")
+    explorer.RNNLanguageModel(6, tokens="bytes", seed=0).fit(TEXT, steps=1, batch_size=2).save(
+        "rnn"
+    )
     for other, kind in (("rnn", "rnn"), (saved, "lstm")):
         result = run(saved, "--text", "to", "-o", "page.html", "--rnn", other, "--force")
         assert result.exit_code == 0, result.output
@@ -222,14 +226,14 @@ def test_the_rnn_is_the_textbooks(tmp_path):
     """Forward and backward, against functions whose gradients are proved by complex step."""
     from lstmkit.textbook import rnn_backward, rnn_forward
 
-    rnn = explorer.BasicRNN(5, embedding_size=3, seed=1).fit(TEXT, steps=3, batch_size=2)
+    rnn = explorer.RNNLanguageModel(5, embedding_size=3, seed=1).fit(TEXT, steps=3, batch_size=2)
     tokens = rnn.vocabulary_.encode("t", "t", "to be or").astype(np.int64)[None]
     p = {name: array.astype(np.float64) for name, array in rnn.parameters.items()}
     book = {"W_xh": p["weight_ih"], "W_hh": p["weight_hh"], "b_h": p["bias"]}
     x = p["embedding.weight"][tokens[0]]
     h = np.array(rnn_forward(x, np.zeros(5), book))
     logits, state, tape = rnn.forward(tokens)
-    np.testing.assert_allclose(state[0], h[-1], rtol=1e-5, atol=1e-6)  # float32
+    np.testing.assert_allclose(state[0][0], h[-1], rtol=1e-5, atol=1e-6)  # float32
     expected = h @ p["head.weight"].T + p["head.bias"]
     np.testing.assert_allclose(logits[0], expected, rtol=1e-4, atol=1e-5)
 
@@ -246,7 +250,7 @@ def test_the_rnn_is_the_textbooks(tmp_path):
 def test_the_rnn_learns_and_survives_a_file(tmp_path):
     logs = []
     for steps in (1, 60):
-        rnn = explorer.BasicRNN(16, seed=0).fit(
+        rnn = explorer.RNNLanguageModel(16, seed=0).fit(
             TEXT, steps=steps, batch_size=4, sequence_length=16, learning_rate=2e-2
         )
         tokens = rnn.vocabulary_.encode("t", "t", TEXT).astype(np.int64)[None]
@@ -255,19 +259,19 @@ def test_the_rnn_learns_and_survives_a_file(tmp_path):
         logs.append(-logits[np.arange(len(logits)), tokens[0, 1:]].mean())
     assert logs[1] < 0.7 * logs[0]
     rnn.save(tmp_path / "rnn")
-    again = explorer.BasicRNN.load(tmp_path / "rnn")
+    again = explorer.RNNLanguageModel.load(tmp_path / "rnn")
     np.testing.assert_array_equal(again(tokens)[0], rnn(tokens)[0])
 
 
 def test_an_rnns_file_is_checked(model, tmp_path):
     model.save(tmp_path / "lstm")
-    with pytest.raises(InputError, match="holds a 'LanguageModel'; expected a BasicRNN"):
-        explorer.BasicRNN.load(tmp_path / "lstm")
-    rnn = explorer.BasicRNN(4, tokens="bytes", seed=0).fit(TEXT, steps=1, batch_size=2)
-    store.save(tmp_path / "a", "BasicRNN", rnn.config, {"bias": rnn.parameters["bias"]})
+    with pytest.raises(InputError, match="holds a 'LanguageModel'; expected an RNNLanguageModel"):
+        explorer.RNNLanguageModel.load(tmp_path / "lstm")
+    rnn = explorer.RNNLanguageModel(4, tokens="bytes", seed=0).fit(TEXT, steps=1, batch_size=2)
+    store.save(tmp_path / "a", "RNNLanguageModel", rnn.config, {"bias": rnn.parameters["bias"]})
     with pytest.raises(InputError, match=r"embedding.weight is nothing"):
-        explorer.BasicRNN.load(tmp_path / "a")
+        explorer.RNNLanguageModel.load(tmp_path / "a")
     with pytest.raises(InputError, match="knows nothing yet"):
-        explorer.BasicRNN(4).save(tmp_path / "b")
+        explorer.RNNLanguageModel(4).save(tmp_path / "b")
     with pytest.raises(InputError, match="text is empty"):
-        explorer.BasicRNN(4).fit("")
+        explorer.RNNLanguageModel(4).fit("")

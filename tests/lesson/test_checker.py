@@ -113,10 +113,14 @@ def test_three_at_once_too():
 @pytest.mark.parametrize(
     ("change", "quantity"),
     [
-        (('params["bi"]', '2 * params["bi"]'), "i_t (the input gate)"),
-        (('params["bf"]', '2 * params["bf"]'), "f_t (the forget gate)"),
-        (('params["bc"]', '2 * params["bc"]'), "g_t (the candidate)"),
-        (('params["bo"]', '2 * params["bo"]'), "o_t (the output gate), or the tanh after it"),
+        (('params["bi"]', '2 * params["bi"]'), "z_t of the input gate"),
+        (('params["bf"]', '2 * params["bf"]'), "z_t of the forget gate"),
+        (('params["bc"]', '2 * params["bc"]'), "z_t of the candidate"),
+        (('params["bo"]', '2 * params["bo"]'), "z_t of the output gate"),
+        (("f * c_prev", "f**1.1 * c_prev"), "f_t (the forget gate)"),
+        (("i * g\n", "i**1.1 * g\n"), "i_t (the input gate)"),
+        (("np.tanh(params", "0.9 * np.tanh(params"), "g_t (the candidate)"),
+        (("o * np.tanh", "o**1.1 * np.tanh"), "o_t (the output gate), or the tanh after it"),
         (("i * g\n", "i * g + 0.25 * f * i * f * g\n"), ""),
     ],
 )
@@ -131,7 +135,12 @@ def test_where_no_mistake_fits_the_first_quantity_that_differs_is_told(change, q
 def test_gates_that_are_returned_too_are_compared():
     odd = STEP.replace('params["bf"]', '3 * params["bf"] ** 2')
     odd = odd.replace("return o * np.tanh(c_t), c_t", "return o * np.tanh(c_t), c_t, {'f': f}")
-    assert only(run(odd)).startswith("the first quantity that differs is f_t (step 0, unit ")
+    said = only(run(odd))
+    assert said.startswith(
+        "the first quantity that differs is f_t (the forget gate) (step 0, unit "
+    )
+    odd = odd.replace('3 * params["bf"] ** 2', '1.5 * params["bf"]')
+    assert only(run(odd)).startswith("the first quantity that differs is z_t of the forget gate (")
 
 
 def test_a_step_that_is_wrong_leaves_the_sequence_right():
@@ -519,3 +528,45 @@ def test_mistakes_of_the_way_back(old, new, text):
 )
 def test_results_of_the_way_back_that_do_not_fit(old, new, text):
     assert text in only(run(BACK.replace(old, new)))
+
+
+BACK_SEQUENCE = BACK + textwrap.dedent('''
+    def lstm_backward(X_seq, h0, c0, params, dh_states, dc_last):
+        """dX, dh0, dc0, dparams."""
+        h, c, states = h0, c0, []
+        for x_t in X_seq:
+            states.append((x_t, h, c))
+            hx = np.concatenate([h, x_t])
+            f, i, o = (sigmoid(params["W" + k] @ hx + params["b" + k]) for k in "fio")
+            c = f * c + i * np.tanh(params["Wc"] @ hx + params["bc"])
+            h = o * np.tanh(c)
+        dX, dh, dc, total = [], np.zeros_like(h0), dc_last, {}
+        for t in reversed(range(len(X_seq))):
+            dx, dh, dc, grads = lstm_cell_step_backward(*states[t], params, dh_states[t] + dh, dc)
+            dX.insert(0, dx)
+            total = {k: total.get(k, 0) + grads[k] for k in grads}
+        return np.array(dX), dh, dc, total
+''')
+
+
+def test_a_way_back_through_time_is_proved_by_the_complex_step():
+    report = run(BACK_SEQUENCE)
+    assert report.passed, report.text()
+    assert "✓ lstm_backward: every gradient equals the complex step's" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (
+            "dX.insert(0, dx)\n",
+            "dX.insert(0, dx)\n        dh = dh * (t != 2)\n",
+            "; walking back, dX is right down to step 2 and wrong at step 1; it is",
+        ),
+        ("dh_states[t] + dh,", "1.5 * dh_states[t] + dh,", "; dX is wrong from the first step of"),
+        ("+ grads[k]", "+ t * grads[k]", "; dX is right in all steps, 5 to 0: look at how the"),
+    ],
+)
+def test_where_the_way_back_through_time_goes_wrong(old, new, text):
+    found = [m.text for m in run(BACK_SEQUENCE.replace(old, new)).mistakes]
+    assert any(text in said for said in found), found

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lstmkit import store
-from lstmkit.explorer.rnn import BasicRNN
+from lstmkit.explorer.rnn import RNNLanguageModel
 from lstmkit.layers import LSTM
 from lstmkit.shapes import Array, InputError, real_array
 from lstmkit.tasks.language_model import LanguageModel
@@ -40,7 +40,7 @@ def explore(
     text: str | ArrayLike,
     path: str | os.PathLike[str],
     *,
-    rnn: BasicRNN | LanguageModel | None = None,
+    rnn: RNNLanguageModel | LanguageModel | None = None,
     title: str | None = None,
 ) -> int:
     """Write a page that shows a model at work on a text: one HTML file that needs nothing else.
@@ -59,7 +59,7 @@ def explore(
         What it reads at first, 1 to 20,000 tokens; for an LSTM alone, its input.
     path
         Where to write, in one piece: a crash leaves what was there before.
-    rnn : BasicRNN or LanguageModel, optional
+    rnn : RNNLanguageModel or LanguageModel, optional
         Shown beside, with its own gradients. It must read the same tokens.
     title : str, optional
         The page's heading.
@@ -111,7 +111,7 @@ def render(data: dict[str, Any]) -> bytes:
 
 
 def _language(
-    model: LanguageModel, text: Any, rnn: BasicRNN | LanguageModel | None
+    model: LanguageModel, text: Any, rnn: RNNLanguageModel | LanguageModel | None
 ) -> dict[str, Any]:
     vocabulary = model.vocabulary
     if not isinstance(text, str):
@@ -120,17 +120,21 @@ def _language(
     _check_length("text", count, "tokens")
     beside = None
     if rnn is not None:
-        if not isinstance(rnn, BasicRNN | LanguageModel):
+        if not isinstance(rnn, RNNLanguageModel | LanguageModel):
             kind = type(rnn).__name__
-            raise InputError(f"{_OWNER}: rnn is {kind}; expected a BasicRNN or a LanguageModel")
+            raise InputError(
+                f"{_OWNER}: rnn is {kind}; expected an RNNLanguageModel or a LanguageModel"
+            )
         if rnn.vocabulary != vocabulary:
             raise InputError(
                 f"{_OWNER}: rnn has {_named(rnn.vocabulary)}, the model {_named(vocabulary)}; "
                 "expected the same tokens (give fit the model's vocabulary)"
             )
-        beside = _recurrent(rnn) if isinstance(rnn, BasicRNN) else _whole(model=rnn)
+        beside = _recurrent(rnn) if isinstance(rnn, RNNLanguageModel) else _whole(model=rnn)
         beside["name"] = (
-            f"Basic RNN, {rnn.hidden_size} units" if isinstance(rnn, BasicRNN) else "The other LSTM"
+            f"Basic RNN, {rnn.hidden_size} units"
+            if isinstance(rnn, RNNLanguageModel)
+            else "The other LSTM"
         )
     return {
         "kind": "language",
@@ -221,7 +225,7 @@ def _layer(lstm: LSTM, others: dict[str, Array], prefix: str = "") -> dict[str, 
     }
 
 
-def _recurrent(rnn: BasicRNN) -> dict[str, Any]:
+def _recurrent(rnn: RNNLanguageModel) -> dict[str, Any]:
     names = {f"lstm.{name}_l0": name for name in ("weight_ih", "weight_hh", "bias")}
     names |= {name: name for name in ("embedding.weight", "head.weight", "head.bias")}
     config = {"input_size": rnn.embedding_size, "hidden_size": rnn.hidden_size, "num_layers": 1}

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 
 from lstmkit import losses, optimizers, store, training
-from lstmkit.cell import glorot, orthogonal
+from lstmkit.basic_rnn import BasicRNN
 from lstmkit.data import TextStreams
 from lstmkit.layers import Embedding, Linear
 from lstmkit.shapes import Array, InputError, one_of, positive_integer, real_number
 from lstmkit.tasks.text import Text, Vocabulary, documents, tokens
 
-_OWNER = "BasicRNN"
+_OWNER = "RNNLanguageModel"
 _CONFIG = {"hidden_size", "embedding_size", "tokens", "vocabulary"}
 
 
-class BasicRNN:
-    """A basic RNN that predicts the next token of a text.
+class RNNLanguageModel:
+    """A basic RNN, `lstmkit.basic_rnn.BasicRNN`, that predicts the next token of a text.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class BasicRNN:
 
     Examples
     --------
-    >>> rnn = BasicRNN(hidden_size=8, seed=0).fit("one two " * 40, steps=2, batch_size=2)
+    >>> rnn = RNNLanguageModel(hidden_size=8, seed=0).fit("one two " * 40, steps=2, batch_size=2)
     >>> sorted(rnn.parameters)
     ['bias', 'embedding.weight', 'head.bias', 'head.weight', 'weight_hh', 'weight_ih']
     """
@@ -68,7 +68,7 @@ class BasicRNN:
         learning_rate: float = 5e-3,
         clip_norm: float = 1.0,
         **options: Any,
-    ) -> BasicRNN:
+    ) -> RNNLanguageModel:
         """Learn from text, as `LanguageModel.fit` does; 1000 steps if nothing else is said.
 
         Parameters
@@ -86,7 +86,7 @@ class BasicRNN:
 
         Returns
         -------
-        BasicRNN
+        RNNLanguageModel
             Itself.
 
         Raises
@@ -121,15 +121,13 @@ class BasicRNN:
 
     def _build(self, vocabulary: Vocabulary) -> None:
         rng = np.random.default_rng(self.seed)
-        hidden, size, count = self.hidden_size, self.embedding_size, len(vocabulary)
         self.vocabulary_ = vocabulary
-        self._embedding = Embedding(count, size, seed=rng)
-        self._head = Linear(hidden, count, seed=rng)
+        self._embedding = Embedding(len(vocabulary), self.embedding_size, seed=rng)
+        self._head = Linear(self.hidden_size, len(vocabulary), seed=rng)
+        self._rnn = BasicRNN(self.embedding_size, self.hidden_size, seed=rng)
         self.parameters: dict[str, Array] = {
             "embedding.weight": self._embedding.parameters["weight"],
-            "weight_ih": glorot(rng, hidden, size).astype(np.float32),
-            "weight_hh": orthogonal(rng, hidden, hidden).astype(np.float32),
-            "bias": np.zeros(hidden, np.float32),
+            **self._rnn.parameters,
             "head.weight": self._head.parameters["weight"],
             "head.bias": self._head.parameters["bias"],
         }
@@ -139,7 +137,7 @@ class BasicRNN:
         """The characters, in the order of their numbers; None for bytes."""
         return self._fitted().vocabulary_.characters
 
-    def _fitted(self) -> BasicRNN:
+    def _fitted(self) -> RNNLanguageModel:
         if not hasattr(self, "vocabulary_"):
             raise InputError(f"{_OWNER}: the model knows nothing yet; call fit or load first")
         return self
@@ -161,23 +159,12 @@ class BasicRNN:
         reset: Any = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Any, Any]:
-        """Return the logits, the state (N, H) and the tape; ``lengths`` is not used."""
+        """Return the logits, the state and the tape; ``lengths`` is not used."""
         self._fitted()
         x, rows = self._embedding.forward(inputs)
-        batch, steps = inputs.shape
-        p = self.parameters
-        h = np.zeros((steps + 1, batch, self.hidden_size), np.float32)
-        if state is not None:
-            h[0] = state
-        keep = np.ones((batch, steps), np.float32)
-        if reset is not None:
-            keep[reset] = 0
-        z = x @ p["weight_ih"].T + p["bias"]
-        for t in range(steps):
-            before = h[t] * keep[:, t, None]
-            h[t + 1] = np.tanh(z[:, t] + before @ p["weight_hh"].T)
-        logits, head = self._head.forward(h[1:].swapaxes(0, 1))
-        return logits, h[-1], (x, rows, h, keep, head)
+        y, state, tape = self._rnn.forward(x, state, reset)
+        logits, head = self._head.forward(y)
+        return logits, state, (rows, tape, head)
 
     def backward(self, tape: Any, dlogits: Array) -> dict[str, Array]:
         """Return the gradients, named like `parameters`; none flows into the initial state."""
@@ -185,22 +172,12 @@ class BasicRNN:
 
     def backward_input(self, tape: Any, dlogits: Array) -> tuple[Array, dict[str, Array]]:
         """As `backward`, with the gradient in the embedded input (N, T, embedding_size) first."""
-        x, rows, h, keep, head = tape
-        p = self.parameters
+        rows, recurrent, head = tape
         dy, dhead = self._head.backward(head, dlogits)
-        dz, dh = np.empty_like(dy), np.zeros_like(h[0])
-        dhh = np.zeros_like(p["weight_hh"])
-        for t in reversed(range(dy.shape[1])):
-            dz[:, t] = (dy[:, t] + dh) * (1 - h[t + 1] ** 2)
-            dhh += dz[:, t].T @ (h[t] * keep[:, t, None])
-            dh = (dz[:, t] @ p["weight_hh"]) * keep[:, t, None]
-        flat = dz.reshape(-1, self.hidden_size)
-        dx = dz @ p["weight_ih"]
+        dx, _, grads = self._rnn.backward(recurrent, dy)
         return dx, {
             "embedding.weight": self._embedding.backward(rows, dx)["weight"],
-            "weight_ih": flat.T @ x.reshape(-1, self.embedding_size),
-            "weight_hh": dhh,
-            "bias": flat.sum(axis=0),
+            **grads,
             "head.weight": dhead["weight"],
             "head.bias": dhead["bias"],
         }
@@ -218,11 +195,11 @@ class BasicRNN:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to one safetensors file; `BasicRNN.load` reads it."""
+        """Write the model to one safetensors file; `RNNLanguageModel.load` reads it."""
         store.save(path, _OWNER, self.config, self._fitted().parameters)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> BasicRNN:
+    def load(cls, path: str | os.PathLike[str]) -> RNNLanguageModel:
         """Open what `save` wrote.
 
         Raises
@@ -232,7 +209,7 @@ class BasicRNN:
         """
         kind, config, arrays = store.load(path)
         if kind != _OWNER:
-            raise InputError(f"{_OWNER}: {str(path)!r} holds a {kind!r}; expected a {_OWNER}")
+            raise InputError(f"{_OWNER}: {str(path)!r} holds a {kind!r}; expected an {_OWNER}")
         if set(config) != _CONFIG:
             raise InputError(f"{_OWNER}: {str(path)!r} has another config; take another copy of it")
         vocabulary = config.pop("vocabulary")

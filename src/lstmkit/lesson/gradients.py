@@ -28,6 +28,7 @@ from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import Part, Stated
 from lstmkit.lesson.runner import Learner
 from lstmkit.naming import Convention
+from lstmkit.shapes import Array
 
 
 @lru_cache
@@ -178,11 +179,25 @@ def _say(
             right = [key for key in truth if close(found[key], truth[key])]
             said = f"the first gradient that is wrong is {place}"
             said += f"; {len(right)} of {len(truth)} gradients are right"
+            said += _first_step(found["x"], truth["x"])
             report.add("mistake", part.shown, f"{said}; it is none of the known mistakes")
         else:
             said = f"the gradients equal those with {mistake.sentence} ({place})"
             report.add("mistake", part.shown, said, mistake.name)
         return
+
+
+def _first_step(got: Array, want: Array) -> str:
+    """Say where the walk back goes wrong: dx_t = Σ W_xᵀ dz_t shows every step's dz."""
+    last = len(want) - 1
+    if last == 0:
+        return ""
+    wrong = [t for t in range(last + 1) if not close(got.reshape(want.shape)[t], want[t])]
+    if not wrong:
+        return f"; dX is right in all steps, {last} to 0: look at how the weights' parts are summed"
+    if wrong[-1] == last:
+        return f"; dX is wrong from the first step of the walk back on, step {last}"
+    return f"; walking back, dX is right down to step {wrong[-1] + 1} and wrong at step {wrong[-1]}"
 
 
 def _words(name: str, at: tuple[int, ...]) -> str:

@@ -147,20 +147,47 @@ def _say_first_divergence(
 ) -> None:
     """Say which quantity is the first that is wrong: z, i, f, g, o, c, h."""
     case = cases.steps()[0]
-    right = _gates(case)
-    shown = gates(got[2].value)
+    right, seen = _gates(case), _seen(learner, part, assumed, case, got[2])
     for gate in "ifgo":
-        if gate in shown and not close(shown[gate], right[gate]):
-            _say_wrong(part, f"{gate}_t", shown[gate].reshape(-1), right[gate], report)
-            return
-    for quantity, value, truth in _probes(learner, part, assumed):
-        if not close(value, truth):
-            _say_wrong(part, quantity, value, truth, report)
-            return
+        if gate not in seen or close(seen[gate], right[gate]):
+            continue
+        shifted = _seen(learner, part, assumed, _shifted(case, gate))
+        if gate in shifted and _is_activated(gate, seen[gate], shifted[gate]):
+            z, z_right = (_undone(gate, a[gate]) for a in (seen, right))
+            _say_wrong(part, f"z_t of the {NAMES[gate]}", z, z_right, report)
+        else:
+            after = ", or the tanh after it" if gate == "o" else ""
+            _say_wrong(
+                part, f"{gate}_t (the {NAMES[gate]}){after}", seen[gate], right[gate], report
+            )
+        return
     if not close(got[1], want[1]):
         _say_wrong(part, "c_t", got[1], want[1], report)
     else:
         _say_wrong(part, "h_t", got[0], want[0], report)
+
+
+_SHIFT = 0.5
+
+
+def _undone(gate: str, a: Array) -> Array:
+    """Give z of a = tanh(z), for the candidate, or of a = σ(z); nan where no z gives a."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.arctanh(a) if gate == "g" else np.log(a) - np.log1p(-a))
+
+
+def _shifted(case: Case, gate: str) -> Case:
+    b = {**case.weights.b, gate: case.weights.b[gate] + _SHIFT}
+    return replace(case, weights=replace(case.weights, b=b))
+
+
+def _is_activated(gate: str, value: Array, shifted: Array) -> bool:
+    """Whether a gate is the right function of some z, so that what is wrong is z itself.
+
+    With the function undone, more bias must move all units alike, whatever their z.
+    """
+    moved = _undone(gate, shifted) - _undone(gate, value)
+    return bool(moved[0] > 0 and np.allclose(moved, moved[0], rtol=1e-6, atol=0))
 
 
 def _say_wrong(part: Part, quantity: str, got: Array, want: Array, report: Report) -> None:
@@ -178,13 +205,22 @@ def _gates(case: Case) -> dict[str, Array]:
     return found
 
 
-def _probes(learner: Learner, part: Part, assumed: Assumed) -> list[tuple[str, Array, Array]]:
+def _seen(
+    learner: Learner, part: Part, assumed: Assumed, case: Case, outcome: Outcome | None = None
+) -> dict[str, Array]:
+    """Find the gates: as the step returns them beside h and c, else by probes from outside."""
+    if outcome is None:
+        (outcome,) = learner.call([step_request(part, assumed, case)])
+    shown = {gate: value.reshape(-1) for gate, value in gates(outcome.value).items()}
+    return {**_probes(learner, part, assumed, case), **shown}
+
+
+def _probes(learner: Learner, part: Part, assumed: Assumed, case: Case) -> dict[str, Array]:
     """Make each gate visible from outside, by saturating the others and choosing c_prev.
 
     f = c(c_prev = 1) − c(c_prev = 0); with i open, g = c(c_prev = 0); with g at 1, i = c(c_prev =
     0); o = h / tanh(c).
     """
-    case = cases.steps()[0]
     ones, zeros = np.ones_like(case.c), np.zeros_like(case.c)
 
     def driven(c: Array, **bias: float) -> Case:
@@ -194,20 +230,12 @@ def _probes(learner: Learner, part: Part, assumed: Assumed) -> list[tuple[str, A
     probes = [driven(ones), driven(zeros), driven(zeros, g=1000.0), driven(zeros, i=1000.0)]
     outcomes = learner.call([step_request(part, assumed, probe) for probe in probes])
     results = [pair(outcome.value) for outcome in outcomes]
-    if any(result is None for result in results):
-        return []
     hc = [(r[0].reshape(-1), r[1].reshape(-1)) for r in results if r is not None]
-    if any(h.size != len(case.h) or c.size != len(case.h) for h, c in hc):
-        return []
-    right = _gates(case)
+    if len(hc) < len(probes) or any(h.size != len(case.h) or c.size != len(case.h) for h, c in hc):
+        return {}
     with np.errstate(all="ignore"):
         o = hc[0][0] / np.tanh(hc[0][1])
-    return [
-        (f"i_t (the {NAMES['i']})", hc[2][1], right["i"]),
-        (f"f_t (the {NAMES['f']})", hc[0][1] - hc[1][1], right["f"]),
-        (f"g_t (the {NAMES['g']})", hc[3][1], right["g"]),
-        (f"o_t (the {NAMES['o']}), or the tanh after it", o, right["o"]),
-    ]
+    return {"i": hc[2][1], "f": hc[0][1] - hc[1][1], "g": hc[3][1], "o": o}
 
 
 def _confirm_step(
