@@ -119,7 +119,7 @@ def test_three_at_once_too():
         (('params["bo"]', '2 * params["bo"]'), "z_t of the output gate"),
         (("f * c_prev", "f**1.1 * c_prev"), "f_t (the forget gate)"),
         (("i * g\n", "i**1.1 * g\n"), "i_t (the input gate)"),
-        (("np.tanh(params", "0.9 * np.tanh(params"), "g_t (the candidate)"),
+        (("i * g\n", "i * g**3\n"), "g_t (the candidate)"),
         (("o * np.tanh", "o**1.1 * np.tanh"), "o_t (the output gate), or the tanh after it"),
         (("i * g\n", "i * g + 0.25 * f * i * f * g\n"), ""),
     ],
