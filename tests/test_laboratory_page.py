@@ -49,5 +49,6 @@ def test_the_rnn_fails_the_task_and_the_lstm_solves_it_in_every_seed(numbers):
     of_lstm = [run["error"] for run in numbers["adding"] if run["network"] == "LSTM"]
     of_rnn = [run["error"] for run in numbers["adding"] if run["network"] == "basic RNN"]
     assert len(of_lstm) == about["seeds"] >= 3
+    assert sum(run["seconds"] for run in numbers["adding"]) < 180
     assert max(of_lstm) <= about["solved"]
     assert min(of_rnn) > 0.9 * about["baseline"]

@@ -297,7 +297,7 @@ def info(
     _table(("array", "shape", "dtype"), rows)
 
 
-@app.command(epilog='Example: lstmkit explore lstmkit-demo --text "def add(a, b):" -o page.html')
+@app.command(epilog="Example: lstmkit explore lstmkit-demo --file some.py -o page.html")
 def explore(
     model: ModelPath,
     text: Annotated[
@@ -328,6 +328,10 @@ def explore(
         raise InputError(
             f"explore: {output} is already there; expected another --output, or --force"
         )
+    read = [path for path in (model, file, rnn) if path is not None]
+    read += [path / MODEL for path in read if path.is_dir()]
+    if any(path.exists() and output.exists() and path.samefile(output) for path in read):
+        raise InputError(f"explore: {output} is what the page is made of; expected another --output")
     store.check_writable(output)
     opened = loading.load(model)
     beside = None if rnn is None else _beside(rnn)
@@ -349,12 +353,9 @@ def _beside(path: Path) -> explorer.RNNLanguageModel | LanguageModel:
 
 
 def _text_of(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"explore: {file} is not UTF-8 at byte {error.start}; expected a text file"
-        ) from None
+    if file.is_dir():
+        raise InputError(f"explore: {file} is a folder; expected a text file")
+    return corpus.read(file).documents[0].text  # as `lstmkit train` reads it
 
 
 @app.command("check", epilog="Example: lstmkit check my_lstm.py --watch")

@@ -179,6 +179,13 @@ def test_a_long_file_is_cut_and_that_is_said(saved, tmp_path):
     assert data_of(written(tmp_path / "page.html"))["text"] == "é" * 20
 
 
+def test_a_file_is_read_as_it_is_for_training(saved, tmp_path):
+    (tmp_path / "dos.txt").write_bytes(b"\xef\xbb\xbfto\r\nbe")
+    result = run(saved, "--file", "dos.txt", "-o", "page.html")
+    assert result.exit_code == 0, result.output
+    assert data_of(written(tmp_path / "page.html"))["text"] == "to\nbe"
+
+
 def test_an_rnn_is_shown_beside(saved, tmp_path):
     explorer.RNNLanguageModel(6, tokens="bytes", seed=0).fit(TEXT, steps=1, batch_size=2).save(
         "rnn"
@@ -196,7 +203,10 @@ def test_an_rnn_is_shown_beside(saved, tmp_path):
         (["--text", "a", "--file", "b"], "of --text and --file both is given"),
         (["--text", "a", "-o", "old.html"], "old.html is already there; expected another --output"),
         (["--file", "none.txt"], "none.txt: No such file or directory"),
-        (["--file", "latin"], "latin is not UTF-8 at byte 1"),
+        (["--file", "latin"], "latin is not UTF-8 (byte 0xe9 at 1)"),
+        (["--file", "nul"], "nul is binary (zero byte at 1)"),
+        (["--file", "."], "explore: . is a folder; expected a text file"),
+        (["--text", "a", "-o", "model.safetensors", "--force"], "is what the page is made of"),
         (["--text", "a", "--rnn", "old.html"], "old.html"),
         (["--text", "a", "-o", "no/page.html"], "no/page.html: No such file or directory"),
     ],
@@ -204,6 +214,7 @@ def test_an_rnn_is_shown_beside(saved, tmp_path):
 def test_bad_arguments_are_told_in_one_line(saved, tmp_path, arguments, message):
     (tmp_path / "old.html").write_text("old")
     (tmp_path / "latin").write_bytes(b"a\xe9")
+    (tmp_path / "nul").write_bytes(b"a\0")
     result = run(saved, *arguments)
     assert result.exit_code == 2
     assert message in result.output
