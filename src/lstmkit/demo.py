@@ -35,8 +35,8 @@ MODEL: dict[str, Any] = {
 }
 TRAINING: dict[str, Any] = {
     "batch_size": 16,
-    "sequence_length": 64,
-    "learning_rate": 1e-2,  # the peak of a cosine over the run
+    "sequence_length": 48,
+    "learning_rate": 1.2e-2,  # the peak of a cosine over the run
     "clip_norm": 1.0,
 }
 HELD_OUT, VALIDATION = 300_000, 30_000  # characters, at most; and at most a tenth of the text
