@@ -118,6 +118,22 @@ class Page:
     def text(self, selector):
         return self.driver.find_element("css selector", selector).text
 
+    def enter(self, selector, text):
+        """Put a text into a field, at once."""
+        self.js(
+            "const field = document.querySelector(arguments[0]); field.value = arguments[1];"
+            "field.dispatchEvent(new Event('input', {bubbles: true}))",
+            selector,
+            text,
+        )
+        self.idle()
+
+    def value(self, selector):
+        return self.js("return document.querySelector(arguments[0]).value", selector)
+
+    def focused(self):
+        return self.js("return document.activeElement.id || document.activeElement.tagName")
+
     def count(self, selector):
         return len(self.driver.find_elements("css selector", selector))
 
@@ -295,15 +311,42 @@ def test_an_lstm_alone_agrees_forward_and_back(show, options):
     width = lstm.cells[0].output_size
     dy[0, t, (cell % lstm.stack.directions) * width + unit] = 1
     dx = lstm.backward(tape, dy)[0][0]
-    found = page.js(
-        "const w = lstmkit.whyUnit(arguments[0], {cell: arguments[1], unit: arguments[2]});"
-        "return Array.from(w.dot)",
-        t,
-        cell,
-        unit,
-    )
+    found = np.array(page.js(WHY_UNIT, t, cell, unit, "h"))
     expected = (x * dx).sum(axis=1)[: len(found)]
-    assert np.linalg.norm(np.array(found) - expected) <= 1e-9 * np.linalg.norm(expected)
+    assert np.linalg.norm(found - expected) <= 1e-9 * np.linalg.norm(expected)
+    page.assert_quiet()
+
+
+WHY_UNIT = (
+    "const [t, cell, unit, quantity] = arguments;"
+    "return Array.from(lstmkit.whyUnit(t, {cell, unit}, quantity).dot)"
+)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+def test_the_gradient_of_a_memory_is_that_of_its_own_cell(show, bidirectional):
+    """More cells than outputs: c of cell 5, of 6 cells with 3 outputs, by differences of ours."""
+    options = {"proj_size": 3, "peepholes": True, "bidirectional": bidirectional}
+    lstm = lk.LSTM(2, 6, seed=0, **options)
+    rng = np.random.default_rng(1)
+    for array in lstm.parameters.values():
+        array += 0.4 * rng.normal(size=array.shape).astype(np.float32)
+    x = rng.normal(size=(13, 2)).astype(np.float32)
+    page = show(lstm, x)
+    exact, t, unit, eps = double(lstm), 7, 5, 1e-5
+    for cell in range(len(lstm.cells)):
+        expected = np.zeros(len(x))
+        for k in range(len(x)):  # along x_k itself: the slope is gradient · input
+            near = []
+            for sign in (1, -1):
+                moved = x.astype(np.float64)
+                moved[k] *= 1 + sign * eps
+                near.append(exact.trace(moved[None]).c[cell][0, t, unit])
+            expected[k] = (near[0] - near[1]) / (2 * eps)
+        found = np.array(page.js(WHY_UNIT, t, cell, unit, "c"))
+        assert np.abs(expected).max() > 0.1
+        assert np.abs(found - expected[: len(found)]).max() <= 1e-8
+        assert not expected[len(found) :].any()
     page.assert_quiet()
 
 
@@ -506,6 +549,66 @@ def test_another_text_is_read_and_everything_follows(show, models):
     assert np.abs(theirs - logits).max() <= 1e-4
     page.click("#first-text")
     assert page.count("#text span") == len(CODE.encode())
+    page.assert_quiet()
+
+
+CONSISTENT = """
+const s = lstmkit, runs = [s.language, ...(s.rnn ? [s.rnn] : []), ...(s.held.length ? [s.other] : [])];
+const inputs = JSON.stringify([s.vocabulary.start, ...s.tokens]);
+const n = s.tokens.length + 1;
+return s.shown.length === n - 1 && runs.every((run) => JSON.stringify(run.tokens) === inputs
+  && run.logits.length === n && run.stack.trace.every((steps) => steps.length === n));
+"""
+
+
+def test_every_view_opens_while_another_text_is_read(show, models):
+    page = show(models["bytes"], CODE, rnn=models["rnn"])
+    page.token(60)
+    page.driver.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": 4})
+    try:
+        for view in ("cells", "gates", "why", "hold", "alike"):
+            page.click("#tab-write")
+            page.enter("#own-text", "x" * 4000 + view)
+            press = "for (const id of arguments) document.getElementById(id).click()"
+            page.js(press, "read", f"tab-{view}")
+            time.sleep(0.3)
+            busy = "return document.querySelector('.progress').ariaHidden === 'false'"
+            assert page.js(busy), "too fast to be looked at"
+            assert page.js(CONSISTENT), view
+            assert page.count("#text span") == page.js("return lstmkit.length")
+            assert page.text("#view")
+            page.idle()
+            assert page.js(CONSISTENT), view
+            assert page.count("#text span") == 4000 + len(view)
+            page.click("#tab-write")
+            page.click("#first-text")
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": 1})
+    page.assert_quiet()
+
+
+@pytest.mark.parametrize("then", ["hold", "write", "read"])
+def test_a_reading_that_is_cut_short_leaves_no_trace(show, models, then):
+    """The numbers are those of a page where nothing was cut short."""
+    jobs = {
+        "hold": "lstmkit.hold([{cell: 0, unit: 0, pin: 'c', value: 0}], () => {})",
+        "write": "lstmkit.write(99, 20, 0, 1, () => {})",
+        "read": "lstmkit.read(lstmkit.tokens.slice(0, 50), () => {})",
+    }
+    page = show(models["bytes"], CODE, rnn=models["rnn"])
+    numbers = "return [lstmkit.tokens, Array.from(lstmkit.logits(45)), lstmkit.bits(lstmkit.rnn)]"
+    page.later(jobs[then])
+    expected = page.js(numbers)
+    page.driver.refresh()
+    page.wait("return document.documentElement.dataset.ready === 'yes'")
+    cut = (
+        "(async () => { const long = lstmkit.tokens.slice(0, 20).concat(Array(8000).fill(120));"
+        "const first = lstmkit.read(long, () => {}); await new Promise((r) => setTimeout(r, 30));"
+        f"const second = {jobs[then]}; return [await first, await second]; }})()"
+    )
+    assert page.later(cut) == [False, True]
+    assert page.js(CONSISTENT)
+    assert page.js(numbers) == expected
     page.assert_quiet()
 
 

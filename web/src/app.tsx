@@ -35,7 +35,8 @@ export interface Shared {
   select(from: number, to: number): void;
   /** What the text is painted with while a view is open; null for the chosen cell. */
   paint(painting: Painting | null): void;
-  work(job: (progress: (share: number) => void) => Promise<unknown>): Promise<void>;
+  /** Do a long thing; false if another took its place. `done` is said when it is done. */
+  work(job: (progress: (share: number) => void) => Promise<boolean | void>, done?: string): Promise<boolean>;
   say(message: string): void;
 }
 
@@ -47,8 +48,14 @@ const systemDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 export function App({ session }: { session: Session }) {
   const [version, setVersion] = useState(0);
   const [busy, setBusy] = useState<number | null>(0);
-  const [place, choose] = useState<Place>({ cell: 0, unit: 0 });
+  const [wanted, choose] = useState<Place>({ cell: 0, unit: 0 });
   const [quantity, setQuantity] = useState<"c" | "h">("c");
+  // With a projection there are fewer h than c.
+  const width = session.width(wanted.cell, quantity);
+  const place = useMemo<Place>(
+    () => ({ cell: wanted.cell, unit: Math.min(wanted.unit, width - 1) }),
+    [wanted.cell, wanted.unit, width],
+  );
   const [[anchor, cursor], setSpan] = useState<[number, number]>([0, 0]);
   const [tab, setTab] = useState<Tab>("cells");
   const [painting, paint] = useState<Painting | null>(null);
@@ -68,15 +75,25 @@ export function App({ session }: { session: Session }) {
     return () => query.removeEventListener("change", follow);
   }, []);
 
-  const work = useCallback<Shared["work"]>(async (job) => {
+  const works = useRef(0);
+  const note = useRef("");
+  const work = useCallback<Shared["work"]>(async (job, done = "") => {
+    const mine = ++works.current;
+    const latest = () => mine === works.current;
     setBusy(0);
-    await job((share) => setBusy(share));
-    setBusy(null);
-    setVersion(session.version);
+    try {
+      if ((await job((share) => latest() && setBusy(share))) === false) return false;
+      note.current = done;
+      setVersion(session.version);
+      return true;
+    } finally {
+      if (latest()) setBusy(null);
+    }
   }, []);
 
   useEffect(() => {
-    void work((progress) => session.open(progress)).then(() => {
+    void work((progress) => session.open(progress)).then((done) => {
+      if (!done) return;
       const start = Math.min(session.length - 1, 40);
       setSpan([start, start]);
       document.documentElement.dataset.ready = "yes";
@@ -104,7 +121,9 @@ export function App({ session }: { session: Session }) {
       ? `; next: ${likeliest(logits, 3).map(({ token, p }) => `${session.vocabulary.name(token)} ${percent(p)}`).join(", ")}`
       : "";
     const marked = span[0] < span[1] ? `; ${span[1] - span[0] + 1} marked` : "";
-    say(`${name}, ${at + 1} of ${session.length}; ${session.name(place)}: ${quantity} = ${value}${next}${marked}`);
+    const first = note.current ? `${note.current}; ` : "";
+    note.current = "";
+    say(`${first}${name}, ${at + 1} of ${session.length}; ${session.name(place)}: ${quantity} = ${value}${next}${marked}`);
   }, [at, span[0], span[1], place, quantity, version]);
 
   const tracks = useMemo(
@@ -158,8 +177,7 @@ export function App({ session }: { session: Session }) {
     event.preventDefault();
   };
   const neighbour = (step: number) => {
-    const { units } = session.cells[place.cell];
-    choose({ cell: place.cell, unit: (place.unit + step + units) % units });
+    choose({ cell: place.cell, unit: (place.unit + step + width) % width });
   };
   const keys = (event: KeyboardEvent) => {
     const target = event.target as HTMLElement;

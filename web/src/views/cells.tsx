@@ -10,12 +10,9 @@ import type { Session } from "../session";
 export function allTracks(session: Session, quantity: "c" | "h", cell?: number): Track[] {
   return session.cells
     .filter((one) => cell === undefined || one.cell === cell)
-    .flatMap(({ cell, units }) => {
-      const width = quantity === "h" ? session.stack.cells[cell].output : units;
-      return Array.from({ length: width }, (_, unit) => ({
-        cell, unit, values: session.track({ cell, unit }, quantity),
-      }));
-    });
+    .flatMap(({ cell }) => Array.from({ length: session.width(cell, quantity) }, (_, unit) => ({
+      cell, unit, values: session.track({ cell, unit }, quantity),
+    })));
 }
 
 /** The cells of all layers that follow something in the text, feature by feature. */

@@ -50,7 +50,6 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
     const logits = session.logits(t);
     return logits ? likeliest(logits, RANKS) : [];
   });
-  const rows = session.gateless ? (["h"] as Quantity[]) : QUANTITIES;
   const colour = (quantity: Quantity, value: number, k: number) => {
     if ("ifo".includes(quantity)) return unsigned(value, colours);
     const most = quantity === "g" ? 1 : scales[k][quantity as "c" | "h"];
@@ -87,7 +86,7 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
               </tr>
             </thead>
             <tbody>
-              {rows.map((quantity) => (
+              {QUANTITIES.map((quantity) => (
                 <tr class={quantity === "c" ? "apart" : undefined}>
                   <th scope="row" title={MEANING[quantity]}>{quantity}<span class="unseen"> ({MEANING[quantity]})</span></th>
                   {times.map((t) => {
@@ -126,7 +125,7 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
           <table class="predictions" id="predictions">
             <caption>What comes next, likeliest first</caption>
             <tbody>
-              {Array.from({ length: RANKS }, (_, rank) => (
+              {Array.from({ length: Math.min(RANKS, session.vocabulary.count) }, (_, rank) => (
                 <tr>
                   <th scope="row">{rank + 1}</th>
                   {times.map((t, k) => {

@@ -122,13 +122,15 @@ export function TextView({ shared, painting, explain }: Props) {
             </label>
           )}
           <label>Cell{" "}
-            <input id="unit" type="number" min={0} max={session.cells[place.cell].units - 1} value={place.unit}
+            <input id="unit" type="number" min={0} max={session.width(place.cell, quantity) - 1} value={place.unit}
               onInput={(event) => {
-                const unit = Number(event.currentTarget.value);
-                if (Number.isInteger(unit) && unit >= 0 && unit < session.cells[place.cell].units) {
-                  choose({ cell: place.cell, unit });
-                }
-              }} />
+                const field = event.currentTarget;
+                if (!field.value) return;
+                const unit = Math.max(0, Math.min(Math.floor(Number(field.value)), session.width(place.cell, quantity) - 1));
+                field.value = String(unit); // never a number that is not the one shown
+                choose({ cell: place.cell, unit });
+              }}
+              onBlur={(event) => (event.currentTarget.value = String(place.unit))} />
           </label>
         </div>
         <div class="switch" role="group" aria-label="Shown of the cell">

@@ -23,11 +23,11 @@ export function WriteView({ session, version, cursor, go, work, say }: Shared) {
       : "";
     setProblem(wrong);
     if (wrong) say(wrong);
-    else void work((progress) => session.read(tokens, progress)).then(() => go(Math.min(40, tokens.length - 1)));
+    else void work((progress) => session.read(tokens, progress)).then((done) => done && go(Math.min(40, tokens.length - 1)));
   };
   const write = () => {
     setProblem("");
-    void work((progress) => session.write(cursor, length, temperature, seed, progress)).then(() => say(`${length} tokens written`));
+    void work((progress) => session.write(cursor, length, temperature, seed, progress), `${length} tokens written`);
   };
   return (
     <>
