@@ -36,6 +36,9 @@ export interface Shared {
   /** What the text is painted with while a view is open; null for the chosen cell. */
   paint(painting: Painting | null): void;
   /** Do a long thing; false if another took its place. `done` is said when it is done. */
+  /** A text that is typed but not yet read; null: none. */
+  draft: string | null;
+  setDraft(change: string | null | ((old: string | null) => string | null)): void;
   work(job: (progress: (share: number) => void) => Promise<boolean | void>, done?: string): Promise<boolean>;
   say(message: string): void;
 }
@@ -62,6 +65,7 @@ export function App({ session }: { session: Session }) {
   const [message, say] = useState("");
   const [dark, setDark] = useState(systemDark);
   const [tour, setTour] = useState(false);
+  const [draft, setDraft] = useState<string | null>(null);
   const tabs = useRef<HTMLDivElement>(null);
   const colours = palette(dark);
 
@@ -152,7 +156,7 @@ export function App({ session }: { session: Session }) {
   const shared: Shared = {
     session, version, tracks, suggestions, place, quantity, cursor: at, span, colours, choose, setQuantity, go,
     select: (from, to) => setSpan([from, to]),
-    paint, work, say,
+    paint, draft, setDraft, work, say,
   };
 
   const names: [Tab, string][] = [
@@ -180,19 +184,25 @@ export function App({ session }: { session: Session }) {
     choose({ cell: place.cell, unit: (place.unit + step + width) % width });
   };
   const keys = (event: KeyboardEvent) => {
-    const target = event.target as HTMLElement;
-    if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target instanceof Element && event.target.closest("input, textarea, select");
+    if (typing || event.metaKey) return;
+    const plain = !event.ctrlKey && !event.altKey;
+    // Many keyboards have brackets only with AltGr (Ctrl and Alt) or Option.
     if (event.key === "]") neighbour(1);
     else if (event.key === "[") neighbour(-1);
-    else if (event.key === "c" || event.key === "h") setQuantity(event.key);
+    else if (plain && (event.key === "c" || event.key === "h")) setQuantity(event.key);
     else return;
     event.preventDefault();
   };
+  useEffect(() => {
+    document.addEventListener("keydown", keys);
+    return () => document.removeEventListener("keydown", keys);
+  });
 
   const { config } = session.data.network;
   const layers = config.num_layers === 1 ? "1 layer" : `${config.num_layers} layers`;
   return (
-    <div class="page" onKeyDown={keys}>
+    <div class="page">
       <header>
         <div>
           <h1>{session.data.title}</h1>
