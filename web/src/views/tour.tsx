@@ -25,7 +25,7 @@ const TEXT: Stop[] = [
 
 const GAP = 12;
 
-/** Scroll the target into sight, and put the card into the corner where it hides least of it. */
+/** Scroll the target into sight, and put the card into a corner where it does not hide it. */
 function show(target: Element, card: HTMLElement, scroll: boolean): void {
   const hidden = () => {
     const [a, b] = [card.getBoundingClientRect(), target.getBoundingClientRect()];
@@ -47,7 +47,11 @@ function show(target: Element, card: HTMLElement, scroll: boolean): void {
   const hides = place();
   if (!scroll || (whole && !hides)) return;
   scrollBy(0, top - GAP);
-  place();
+  if (!place()) return;
+  // Near the end of a page it cannot come up: card above, target below, where both fit.
+  const fits = bottom - top <= innerHeight - card.offsetHeight - 3 * GAP;
+  card.className = fits ? "tour high" : "tour";
+  if (fits) scrollBy(0, target.getBoundingClientRect().top - card.getBoundingClientRect().bottom - GAP);
 }
 
 export function Tour({ shared, open, close }: { shared: Shared; open(tab: Tab): void; close(): void }) {
