@@ -86,8 +86,8 @@ class Page:
         driver.get(path.as_uri())
         self.wait("return document.documentElement.dataset.ready === 'yes'")
 
-    def resize(self, width, height):
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    def resize(self, width, height, mobile=False):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def js(self, script, *arguments):
@@ -117,6 +117,30 @@ class Page:
 
     def text(self, selector):
         return self.driver.find_element("css selector", selector).text
+
+    def enter(self, selector, text):
+        """Put a text into a field, at once."""
+        self.js(
+            "const field = document.querySelector(arguments[0]); field.value = arguments[1];"
+            "field.dispatchEvent(new Event('input', {bubbles: true}))",
+            selector,
+            text,
+        )
+        self.idle()
+
+    def press(self, *keys):
+        """On the keyboard, for whatever has the focus."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+        time.sleep(0.1)
+        self.idle()
+
+    def value(self, selector):
+        return self.js("return document.querySelector(arguments[0]).value", selector)
+
+    def focused(self):
+        return self.js("return document.activeElement.id || document.activeElement.tagName")
 
     def count(self, selector):
         return len(self.driver.find_elements("css selector", selector))
@@ -295,15 +319,42 @@ def test_an_lstm_alone_agrees_forward_and_back(show, options):
     width = lstm.cells[0].output_size
     dy[0, t, (cell % lstm.stack.directions) * width + unit] = 1
     dx = lstm.backward(tape, dy)[0][0]
-    found = page.js(
-        "const w = lstmkit.whyUnit(arguments[0], {cell: arguments[1], unit: arguments[2]});"
-        "return Array.from(w.dot)",
-        t,
-        cell,
-        unit,
-    )
+    found = np.array(page.js(WHY_UNIT, t, cell, unit, "h"))
     expected = (x * dx).sum(axis=1)[: len(found)]
-    assert np.linalg.norm(np.array(found) - expected) <= 1e-9 * np.linalg.norm(expected)
+    assert np.linalg.norm(found - expected) <= 1e-9 * np.linalg.norm(expected)
+    page.assert_quiet()
+
+
+WHY_UNIT = (
+    "const [t, cell, unit, quantity] = arguments;"
+    "return Array.from(lstmkit.whyUnit(t, {cell, unit}, quantity).dot)"
+)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+def test_the_gradient_of_a_memory_is_that_of_its_own_cell(show, bidirectional):
+    """More cells than outputs: c of cell 5, of 6 cells with 3 outputs, by differences of ours."""
+    options = {"proj_size": 3, "peepholes": True, "bidirectional": bidirectional}
+    lstm = lk.LSTM(2, 6, seed=0, **options)
+    rng = np.random.default_rng(1)
+    for array in lstm.parameters.values():
+        array += 0.4 * rng.normal(size=array.shape).astype(np.float32)
+    x = rng.normal(size=(13, 2)).astype(np.float32)
+    page = show(lstm, x)
+    exact, t, unit, eps = double(lstm), 7, 5, 1e-5
+    for cell in range(len(lstm.cells)):
+        expected = np.zeros(len(x))
+        for k in range(len(x)):  # along x_k itself: the slope is gradient · input
+            near = []
+            for sign in (1, -1):
+                moved = x.astype(np.float64)
+                moved[k] *= 1 + sign * eps
+                near.append(exact.trace(moved[None]).c[cell][0, t, unit])
+            expected[k] = (near[0] - near[1]) / (2 * eps)
+        found = np.array(page.js(WHY_UNIT, t, cell, unit, "c"))
+        assert np.abs(expected).max() > 0.1
+        assert np.abs(found - expected[: len(found)]).max() <= 1e-8
+        assert not expected[len(found) :].any()
     page.assert_quiet()
 
 
@@ -410,6 +461,68 @@ def test_the_colours_are_the_cells_values(show, models):
             assert (red > blue) == (value > 0)
 
 
+def test_a_projection_has_fewer_h_than_c(show, models):
+    """16 cells, 7 h: what the field says is what is painted, and some square takes the focus."""
+    page = show(models["variants"], CODE)
+    assert page.js("return [lstmkit.width(0, 'c'), lstmkit.width(0, 'h')]") == [16, 7]
+
+    def assert_shown(quantity, unit):
+        assert page.value("#unit") == str(unit)
+        assert page.text(".legend .caption").startswith(f"{quantity} of")
+        assert page.text(".legend .caption").endswith(f"cell {unit}")
+        assert page.count("#squares button[tabindex='0'][aria-pressed='true']") == 1
+        layer = page.js("return Number(document.querySelector('#layer').value)")
+        _, inputs, _ = ours(models["variants"], CODE)
+        trace = models["variants"].lstm_.trace(models["variants"].embedding_(inputs))
+        values = np.array(getattr(trace, quantity)[layer])[0, 1:, unit]
+        cell = {"cell": layer, "unit": unit}
+        found = page.js("return Array.from(lstmkit.track(...arguments))", cell, quantity)
+        assert np.abs(np.array(found) - values).max() <= 1e-4 * max(1, np.abs(values).max())
+
+    page.enter("#unit", "12")
+    assert_shown("c", 12)
+    page.click("#tab-gates")
+    h = "return document.querySelectorAll('#gates table:first-child tbody tr')[5].innerText"
+    assert set(page.js(h).split()) == {"h", "(shown)", "none"}
+    page.click("#tab-cells")
+    page.press("h")
+    assert_shown("h", 6)
+    assert page.js("return document.querySelector('#unit').max") == "6"
+    assert page.count("#squares button") == 7
+    page.enter("#unit", "12")
+    assert_shown("h", 6)
+    page.press("]")
+    assert_shown("h", 0)
+    page.press("[")
+    assert_shown("h", 6)
+    page.press("c")
+    assert_shown("c", 6)
+    page.enter("#unit", "500")
+    assert_shown("c", 15)
+    page.assert_quiet()
+
+
+def test_why_of_numbers_is_that_of_the_chosen_quantity(show):
+    x = np.sin(np.arange(30)[:, None] * [0.3, 0.7]).astype(np.float32)
+    page = show(lk.LSTM(2, 12, proj_size=5, bidirectional=True, seed=0), x)
+    page.click("#tab-why")
+    page.enter("#unit", "11")
+    for quantity, unit in (("c", 11), ("h", 4)):
+        page.press(quantity)
+        page.wait(
+            "return document.querySelector('.why:not(.stale) .hint')?.innerText.includes("
+            f"'{quantity} of layer 1, forwards, cell {unit} ')"
+        )
+        t = page.js("return Number(document.querySelector('#text .cursor').id.slice(1))")
+        shown = page.js(
+            "return Array.from(document.querySelectorAll('#why-lstm span'), (e) => e.title)"
+        )
+        for one, value in zip(shown, page.js(WHY_UNIT, t, 0, unit, quantity), strict=True):
+            number = float(one.replace("\u2212", "-"))
+            assert abs(number - value) <= max(0.0051, 0.051 * abs(value))
+    page.assert_quiet()
+
+
 def test_gates_and_predictions_are_the_models(show, models):
     page = show(models["bytes"], CODE)
     page.click("#tab-gates")
@@ -434,6 +547,8 @@ def test_gates_and_predictions_are_the_models(show, models):
     assert best == page.js(
         "return lstmkit.vocabulary.label(arguments[0])", int(logits[101].argmax())
     )
+    columns = page.count("#gates table:first-child thead th")
+    assert page.count("#predictions thead th[scope='col']") == columns > 5
     kept = page.js("return document.querySelector('#unit').value")
     for _ in range(3):  # a neighbour may already be among those at hand
         page.keys("body", "]")
@@ -506,6 +621,86 @@ def test_another_text_is_read_and_everything_follows(show, models):
     assert np.abs(theirs - logits).max() <= 1e-4
     page.click("#first-text")
     assert page.count("#text span") == len(CODE.encode())
+    page.assert_quiet()
+
+
+def test_a_typed_text_outlives_a_look_at_another_view(show, models):
+    page = show(models["bytes"], CODE)
+    page.click("#tab-write")
+    page.enter("#own-text", "typed, not yet read")
+    page.click("#tab-hold")
+    page.click("#hold-one")
+    page.click("#tab-write")
+    assert page.value("#own-text") == "typed, not yet read"
+    page.click("#write")
+    assert page.value("#own-text") == "typed, not yet read"
+    page.click("#read")
+    assert page.js("return lstmkit.vocabulary.decode(lstmkit.tokens)") == "typed, not yet read"
+    page.click("#first-text")
+    assert page.value("#own-text") == CODE
+    page.assert_quiet()
+
+
+CONSISTENT = """
+const s = lstmkit;
+const runs = [s.language, ...(s.rnn ? [s.rnn] : []), ...(s.held.length ? [s.other] : [])];
+const inputs = JSON.stringify([s.vocabulary.start, ...s.tokens]);
+const n = s.tokens.length + 1;
+return s.shown.length === n - 1 && runs.every((run) => JSON.stringify(run.tokens) === inputs
+  && run.logits.length === n && run.stack.trace.every((steps) => steps.length === n));
+"""
+
+
+def test_every_view_opens_while_another_text_is_read(show, models):
+    page = show(models["bytes"], CODE, rnn=models["rnn"])
+    page.token(60)
+    # The reading pauses between its slices for as long as this test likes.
+    page.js(
+        "const real = setTimeout; window.paused = []; window.pausing = false;"
+        "window.setTimeout = (f, ms) => pausing && !ms ? paused.push(f) : real(f, ms)"
+    )
+    press = "pausing = true; for (const id of arguments) document.getElementById(id).click()"
+    busy = "return document.querySelector('.progress').ariaHidden === 'false'"
+    for view in ("cells", "gates", "why", "hold", "alike"):
+        page.click("#tab-write")
+        page.enter("#own-text", "x" * 1500 + view)
+        page.js(press, "read", f"tab-{view}")
+        time.sleep(0.3)
+        assert page.js(busy), "too fast to be looked at"
+        assert page.js(CONSISTENT), view
+        assert page.text("#view")
+        assert page.count("#text span") == len(CODE.encode())
+        page.js("pausing = false; paused.splice(0).forEach((f) => f())")
+        page.idle()
+        assert page.js(CONSISTENT), view
+        assert page.count("#text span") == 1500 + len(view)
+        page.click("#tab-write")
+        page.click("#first-text")
+    page.assert_quiet()
+
+
+@pytest.mark.parametrize("then", ["hold", "write", "read"])
+def test_a_reading_that_is_cut_short_leaves_no_trace(show, models, then):
+    """The numbers are those of a page where nothing was cut short."""
+    jobs = {
+        "hold": "lstmkit.hold([{cell: 0, unit: 0, pin: 'c', value: 0}], () => {})",
+        "write": "lstmkit.write(99, 40, 1, 1, () => {})",
+        "read": "lstmkit.read(lstmkit.tokens.slice(0, 50), () => {})",
+    }
+    page = show(models["bytes"], CODE, rnn=models["rnn"])
+    numbers = "return [lstmkit.tokens, Array.from(lstmkit.logits(45)), lstmkit.bits(lstmkit.rnn)]"
+    page.later(jobs[then])
+    expected = page.js(numbers)
+    page.driver.refresh()
+    page.wait("return document.documentElement.dataset.ready === 'yes'")
+    cut = (
+        "(async () => { const long = lstmkit.tokens.slice(0, 20).concat(Array(8000).fill(120));"
+        "const first = lstmkit.read(long, () => {}); await new Promise((r) => setTimeout(r, 30));"
+        f"const second = {jobs[then]}; return [await first, await second]; }})()"
+    )
+    assert page.later(cut) == [False, True]
+    assert page.js(CONSISTENT)
+    assert page.js(numbers) == expected
     page.assert_quiet()
 
 
@@ -597,6 +792,169 @@ def test_the_keyboard_walks_and_the_live_region_tells(show, models):
     assert page.js("return document.activeElement.id") == "tab-alike"
 
 
+def test_keys_work_wherever_the_focus_is_but_not_while_typing(show, models):
+    page = show(models["bytes"], CODE)
+    assert page.focused() == "BODY"
+    unit = int(page.value("#unit"))
+    page.press("]")
+    assert page.value("#unit") == str((unit + 1) % 24)
+    page.press("[", "h")
+    assert page.value("#unit") == str(unit)
+    assert "h of" in page.text(".legend")
+    page.press("c")
+    key = (
+        "document.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0],"
+        "ctrlKey: arguments[1], altKey: true, bubbles: true}))"
+    )
+    page.js(key, "]", True)  # AltGr
+    page.js(key, "]", False)  # Option
+    page.js(key, "h", True)
+    page.idle()
+    assert page.value("#unit") == str((unit + 2) % 24)
+    assert "c of" in page.text(".legend")
+    page.click("#tab-write")
+    page.keys("#own-text", "]h[c")
+    assert page.value("#unit") == str((unit + 2) % 24)
+    assert page.value("#own-text").endswith("]h[c")
+    page.assert_quiet()
+
+
+def test_what_goes_away_hands_the_focus_on(show, models):
+    page = show(models["bytes"], CODE)
+    page.click("#tab-hold")
+    for choice in ("0", "3"):
+        page.js(
+            "const s = document.querySelector('#hold-what'); s.value = arguments[0];"
+            "s.dispatchEvent(new Event('change', {bubbles: true}))",
+            choice,
+        )
+        page.click("#hold-one")
+    assert page.count("#held li") == 3
+    page.click("#held li:first-child button")
+    assert page.js("return document.activeElement.matches('#held li:first-child button')")
+    page.click("#held li:first-child button")
+    assert page.focused() == "hold-one"
+    page.click("#hold-all")
+    page.click("#let-go")
+    assert page.focused() == "hold-one"
+    page.click("#hold-one")
+    page.click(".held-note button")
+    assert page.focused() == "text"
+    page.click("#tab-gates")
+    while page.count("#gates caption button"):
+        page.click("#gates caption button")
+        assert page.focused() != "BODY"
+    page.click("#keep-cell")
+    assert page.focused() != "BODY"
+    page.assert_quiet()
+
+
+def test_the_live_region_keeps_what_was_done(show, models):
+    page = show(models["bytes"], CODE)
+    page.token(50)
+    page.click("#tab-write")
+    page.click("#write")
+    time.sleep(0.5)
+    status = "return document.querySelector('[role=status]').textContent"
+    assert page.js(status).startswith("300 tokens written; ")
+    page.keys("#text", "\ue014")
+    assert "written" not in page.js(status)
+    page.enter("#own-text", "")
+    page.click("#read")
+    assert "is empty" in page.js(status)
+    page.enter("#own-text", "a new text, of some length")
+    page.click("#read")
+    assert "is empty" not in page.js(status)
+
+
+def test_a_finger_scrolls_the_text_and_a_tap_moves_the_cursor(show, models):
+    page = show(models["bytes"], CODE * 3, "phone")
+    page.token(3)
+    page.token(9, shift=True)
+    cdp = page.driver.execute_cdp_cmd
+    page.resize(*WIDTHS["phone"], mobile=True)
+    cdp("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 1})
+    try:
+        x, y = page.js(
+            "const b = document.querySelector('#text').getBoundingClientRect();"
+            "return [Math.round(b.left + 60), Math.round(b.bottom - 60)]"
+        )
+        for step in range(11):
+            point = {"x": x, "y": y - 20 * step}
+            kind = "touchMove" if step else "touchStart"
+            cdp("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        cdp("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        top = "return document.querySelector('#text').scrollTop"
+        before = -1
+        while before != (before := page.js(top)):  # a touch of a text in motion only stops it
+            time.sleep(0.3)
+        assert page.js("return document.querySelector('#text').scrollTop") > 50
+        assert page.count("#text .marked") == 7
+        assert page.js("return document.querySelector('#text .cursor').id") == "t9"
+        under, x, y = page.js(
+            "const box = document.querySelector('#text').getBoundingClientRect();"
+            "for (const e of document.querySelectorAll('#text span')) {"
+            "const b = e.getBoundingClientRect(); if (b.top > box.top + 60 && e.innerText.trim())"
+            "return [e.id, b.left + 3, b.top + b.height / 2]; }"
+        )
+        point = {"x": round(x), "y": round(y)}
+        cdp("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+        cdp("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait(f"return document.querySelector('#text .cursor').id === '{under}'")
+        assert page.count("#text .marked") == 0
+    finally:
+        cdp("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    page.assert_quiet()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_tours_card_leaves_what_it_shows_in_sight(show, models, pictures, width):
+    page = show(models["bytes"], CODE * 2, width)
+    page.js("document.querySelector('#start-tour').click()")
+    stop = 0
+    while page.count("#tour-title"):
+        time.sleep(0.5)
+        card, target, high = page.js(
+            "const of = (s) => { const b = document.querySelector(s).getBoundingClientRect();"
+            "return {left: b.left, right: b.right, top: b.top, bottom: b.bottom}; };"
+            "return [of('.tour'), of('.toured'), innerHeight]"
+        )
+        apart = (
+            target["right"] <= card["left"]
+            or card["right"] <= target["left"]
+            or target["bottom"] <= card["top"]
+            or card["bottom"] <= target["top"]
+        )
+        # What is longer than the screen has at least its beginning in sight.
+        room = high - (card["bottom"] - card["top"]) - 40
+        long = target["bottom"] - target["top"] > room
+        assert apart or (long and 0 <= target["top"] < card["top"] - 100), (stop, card, target)
+        assert -1 <= target["top"] < high - 40
+        assert 0 <= card["top"]
+        assert card["bottom"] <= high
+        assert page.driver.save_screenshot(str(pictures / f"tour-{stop}-{width}.png"))
+        page.js("document.querySelector('#tour-next').click()")
+        stop += 1
+        time.sleep(0.1)
+    assert stop == 8
+    page.assert_quiet()
+
+
+def test_a_short_text_says_so_and_its_tour_is_shorter(show, models):
+    page = show(models["bytes"], "def f(x):")
+    assert "it has 9 tokens, and it takes 20" in page.text("#too-short")
+    page.click("#start-tour")
+    titles = []
+    while page.count("#tour-title"):
+        titles.append(page.text("#tour-title"))
+        page.wait("return document.querySelector('.toured')")
+        page.click("#tour-next")
+        time.sleep(0.15)
+    assert len(titles) == 7
+    assert "Cells with a job" not in titles
+    page.assert_quiet()
+
+
 def test_the_tour_visits_every_stop_and_gives_the_focus_back(show, models):
     page = show(models["bytes"], CODE)
     page.click("#start-tour")
@@ -640,6 +998,9 @@ def test_numbers_have_the_views_that_make_sense(show, pictures):
         page.token(30)
         if view == "why":
             page.answered(30)
+        if view == "gates":
+            columns = page.count("#gates table:first-child thead th")
+            assert page.count("#inputs thead th[scope='col']") == columns > 5
         page.assert_fits()
         assert page.driver.save_screenshot(str(pictures / f"{view}-numbers.png"))
     page.click("#tab-hold")

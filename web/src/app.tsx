@@ -35,7 +35,11 @@ export interface Shared {
   select(from: number, to: number): void;
   /** What the text is painted with while a view is open; null for the chosen cell. */
   paint(painting: Painting | null): void;
-  work(job: (progress: (share: number) => void) => Promise<unknown>): Promise<void>;
+  /** Do a long thing; false if another took its place. `done` is said when it is done. */
+  /** A text that is typed but not yet read; null: none. */
+  draft: string | null;
+  setDraft(change: string | null | ((old: string | null) => string | null)): void;
+  work(job: (progress: (share: number) => void) => Promise<boolean | void>, done?: string): Promise<boolean>;
   say(message: string): void;
 }
 
@@ -47,14 +51,21 @@ const systemDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 export function App({ session }: { session: Session }) {
   const [version, setVersion] = useState(0);
   const [busy, setBusy] = useState<number | null>(0);
-  const [place, choose] = useState<Place>({ cell: 0, unit: 0 });
+  const [wanted, choose] = useState<Place>({ cell: 0, unit: 0 });
   const [quantity, setQuantity] = useState<"c" | "h">("c");
+  // With a projection there are fewer h than c.
+  const width = session.width(wanted.cell, quantity);
+  const place = useMemo<Place>(
+    () => ({ cell: wanted.cell, unit: Math.min(wanted.unit, width - 1) }),
+    [wanted.cell, wanted.unit, width],
+  );
   const [[anchor, cursor], setSpan] = useState<[number, number]>([0, 0]);
   const [tab, setTab] = useState<Tab>("cells");
   const [painting, paint] = useState<Painting | null>(null);
   const [message, say] = useState("");
   const [dark, setDark] = useState(systemDark);
   const [tour, setTour] = useState(false);
+  const [draft, setDraft] = useState<string | null>(null);
   const tabs = useRef<HTMLDivElement>(null);
   const colours = palette(dark);
 
@@ -68,15 +79,25 @@ export function App({ session }: { session: Session }) {
     return () => query.removeEventListener("change", follow);
   }, []);
 
-  const work = useCallback<Shared["work"]>(async (job) => {
+  const works = useRef(0);
+  const note = useRef("");
+  const work = useCallback<Shared["work"]>(async (job, done = "") => {
+    const mine = ++works.current;
+    const latest = () => mine === works.current;
     setBusy(0);
-    await job((share) => setBusy(share));
-    setBusy(null);
-    setVersion(session.version);
+    try {
+      if ((await job((share) => latest() && setBusy(share))) === false) return false;
+      note.current = done;
+      setVersion(session.version);
+      return true;
+    } finally {
+      if (latest()) setBusy(null);
+    }
   }, []);
 
   useEffect(() => {
-    void work((progress) => session.open(progress)).then(() => {
+    void work((progress) => session.open(progress)).then((done) => {
+      if (!done) return;
       const start = Math.min(session.length - 1, 40);
       setSpan([start, start]);
       document.documentElement.dataset.ready = "yes";
@@ -104,7 +125,9 @@ export function App({ session }: { session: Session }) {
       ? `; next: ${likeliest(logits, 3).map(({ token, p }) => `${session.vocabulary.name(token)} ${percent(p)}`).join(", ")}`
       : "";
     const marked = span[0] < span[1] ? `; ${span[1] - span[0] + 1} marked` : "";
-    say(`${name}, ${at + 1} of ${session.length}; ${session.name(place)}: ${quantity} = ${value}${next}${marked}`);
+    const first = note.current ? `${note.current}; ` : "";
+    note.current = "";
+    say(`${first}${name}, ${at + 1} of ${session.length}; ${session.name(place)}: ${quantity} = ${value}${next}${marked}`);
   }, [at, span[0], span[1], place, quantity, version]);
 
   const tracks = useMemo(
@@ -133,7 +156,7 @@ export function App({ session }: { session: Session }) {
   const shared: Shared = {
     session, version, tracks, suggestions, place, quantity, cursor: at, span, colours, choose, setQuantity, go,
     select: (from, to) => setSpan([from, to]),
-    paint, work, say,
+    paint, draft, setDraft, work, say,
   };
 
   const names: [Tab, string][] = [
@@ -158,23 +181,28 @@ export function App({ session }: { session: Session }) {
     event.preventDefault();
   };
   const neighbour = (step: number) => {
-    const { units } = session.cells[place.cell];
-    choose({ cell: place.cell, unit: (place.unit + step + units) % units });
+    choose({ cell: place.cell, unit: (place.unit + step + width) % width });
   };
   const keys = (event: KeyboardEvent) => {
-    const target = event.target as HTMLElement;
-    if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target instanceof Element && event.target.closest("input, textarea, select");
+    if (typing || event.metaKey) return;
+    const plain = !event.ctrlKey && !event.altKey;
+    // Many keyboards have brackets only with AltGr (Ctrl and Alt) or Option.
     if (event.key === "]") neighbour(1);
     else if (event.key === "[") neighbour(-1);
-    else if (event.key === "c" || event.key === "h") setQuantity(event.key);
+    else if (plain && (event.key === "c" || event.key === "h")) setQuantity(event.key);
     else return;
     event.preventDefault();
   };
+  useEffect(() => {
+    document.addEventListener("keydown", keys);
+    return () => document.removeEventListener("keydown", keys);
+  });
 
   const { config } = session.data.network;
   const layers = config.num_layers === 1 ? "1 layer" : `${config.num_layers} layers`;
   return (
-    <div class="page" onKeyDown={keys}>
+    <div class="page">
       <header>
         <div>
           <h1>{session.data.title}</h1>

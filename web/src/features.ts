@@ -18,6 +18,8 @@ export interface Suggestion {
   firm: number;
 }
 
+/** A shorter text says nothing. */
+export const LEAST_TOKENS = 20;
 const LEAST = 0.25; // a weaker one says nothing
 const OPEN = "([{";
 const CLOSE = ")]}";
@@ -110,7 +112,7 @@ export function suggest(
     const T = feature.values.length;
     const half = T >> 1;
     const varies = (from: number, to: number) => new Set(feature.values.subarray(from, to)).size > 1;
-    if (T < 20 || !varies(0, half) || !varies(half, T)) continue;
+    if (T < LEAST_TOKENS || !varies(0, half) || !varies(half, T)) continue;
     const scored = cells.map(({ cell, unit, values }) => {
       const first = correlation(values, feature.values, 0, half);
       const second = correlation(values, feature.values, half, T);

@@ -109,11 +109,13 @@ export class Stack {
     return this.inputs.length;
   }
 
-  /** Forget all steps from `length` on; with two directions, everything. */
-  cut(length: number): void {
-    if (this.directions === 2) length = 0;
-    this.inputs.length = Math.min(length, this.inputs.length);
-    for (const steps of this.trace) steps.length = Math.min(length, steps.length);
+  /** Another run of the same network, with the first `length` steps of this one: with two directions, 0. */
+  fork(length: number, pins = this.pins): Stack {
+    return Object.assign(Object.create(Stack.prototype) as Stack, this, {
+      inputs: this.inputs.slice(0, length),
+      trace: this.trace.map((steps) => steps.slice(0, length)),
+      pins,
+    });
   }
 
   /** Read one more step (one direction). */
@@ -162,10 +164,10 @@ export class Stack {
 
   /**
    * From the gradient in one output, at step `at`, to those in the inputs of all steps. `cell` says
-   * whose output; without it, the last layer's. It pauses after every step, so that a page need not
-   * stand still: see `drain`.
+   * whose output; without it, the last layer's. `dcOwn` is the gradient in that cell's c at `at`. It
+   * pauses after every step, so that a page need not stand still: see `drain`.
    */
-  *back(at: number, dy: Float64Array, cell?: number): Generator<void, Float64Array[]> {
+  *back(at: number, dy: Float64Array, cell?: number, dcOwn?: Float64Array): Generator<void, Float64Array[]> {
     const T = this.directions === 2 ? this.length : at + 1;
     const width = this.cells[0].output;
     const zeros = (size: number) => Array.from({ length: T }, () => new Float64Array(size));
@@ -184,6 +186,7 @@ export class Stack {
         for (let n = T - 1; n >= 0; n--) {
           const t = direction ? T - 1 - n : n;
           for (let j = 0; j < width; j++) dh[j] += dys[t][direction * width + j];
+          if (dcOwn && t === at && k + direction === cell) dc = dc.map((value, j) => value + dcOwn[j]);
           const earlier = direction ? steps[t + 1] : steps[t - 1];
           const result = one.back(steps[t], earlier ?? one.start(), dh, dc, this.pins[k + direction]);
           for (let j = 0; j < dxs[t].length; j++) dxs[t][j] += result.dx[j];
@@ -228,13 +231,13 @@ export class Language {
     return this.embedding.subarray(token * this.size, (token + 1) * this.size);
   }
 
-  clear(): void {
-    this.cut(0);
-  }
-
-  cut(length: number): void {
-    this.stack.cut(length);
-    this.tokens.length = this.logits.length = Math.min(length, this.tokens.length);
+  /** Another run of the same network, which has read the first `length` tokens of this one. */
+  fork(length: number, pins = this.stack.pins): Language {
+    return Object.assign(Object.create(Language.prototype) as Language, this, {
+      stack: this.stack.fork(length, pins),
+      tokens: this.tokens.slice(0, length),
+      logits: this.logits.slice(0, length),
+    });
   }
 
   push(token: number): Float64Array {

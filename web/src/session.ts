@@ -35,16 +35,23 @@ export interface Why {
 
 const SLICE_MS = 24; // between two looks at the screen
 
+/** The runs over one text; `other` is the same model with gates held, and empty while nothing is. */
+interface Runs {
+  language: Language;
+  other: Language;
+  rnn: Language | null;
+}
+
+/**
+ * A run is never changed while it is shown: a new one is made beside it, and takes its place together
+ * with its text and with what is held. So all that is read here fits together at any moment.
+ */
 export class Session {
   readonly isText: boolean;
   readonly vocabulary: Vocabulary;
-  readonly language: Language | null;
-  readonly rnn: Language | null;
-  /** The same model with gates held; it runs only while something is held. */
-  readonly other: Language | null;
-  readonly stack: Stack;
-  readonly otherStack: Stack;
-  readonly gateless: boolean;
+  private runs: Runs | null;
+  /** Where numbers go in there is no language, only its stack, free and with gates held. */
+  private numbers: { stack: Stack; other: Stack } | null;
   tokens: number[] = [];
   rows: Float32Array[] = [];
   shown: Shown[] = [];
@@ -58,18 +65,34 @@ export class Session {
   constructor(readonly data: PageData) {
     this.isText = data.kind === "language";
     this.vocabulary = new Vocabulary(data.vocabulary);
-    this.gateless = data.network.kind === "rnn";
+    this.runs = this.numbers = null;
     if (this.isText) {
-      this.language = new Language(data.network);
-      this.other = new Language(data.network);
-      this.rnn = data.rnn ? new Language(data.rnn) : null;
-      this.stack = this.language.stack;
-      this.otherStack = this.other.stack;
+      const language = new Language(data.network);
+      this.runs = { language, other: language.fork(0), rnn: data.rnn ? new Language(data.rnn) : null };
     } else {
-      this.language = this.other = this.rnn = null;
-      this.stack = new Stack(data.network);
-      this.otherStack = new Stack(data.network);
+      const stack = new Stack(data.network);
+      this.numbers = { stack, other: stack.fork(0) };
     }
+  }
+
+  get language(): Language | null {
+    return this.runs?.language ?? null;
+  }
+
+  get other(): Language | null {
+    return this.runs?.other ?? null;
+  }
+
+  get rnn(): Language | null {
+    return this.runs?.rnn ?? null;
+  }
+
+  get stack(): Stack {
+    return this.runs?.language.stack ?? this.numbers!.stack;
+  }
+
+  get otherStack(): Stack {
+    return this.runs?.other.stack ?? this.numbers!.other;
   }
 
   /** The stack whose values are shown: that with holds while something is held. */
@@ -99,6 +122,12 @@ export class Session {
     });
   }
 
+  /** How many c, or h, a cell's layer has: with a projection there are fewer h. */
+  width(cell: number, quantity: "c" | "h"): number {
+    const one = this.stack.cells[cell];
+    return quantity === "h" ? one.output : one.size;
+  }
+
   name({ cell, unit }: Place): string {
     return this.stack.cells.length > 1 ? `${this.cells[cell].name}, cell ${unit}` : `cell ${unit}`;
   }
@@ -117,26 +146,39 @@ export class Session {
     }
   }
 
-  /** Read another text; false if a later call took its place. */
-  async read(tokens: number[], progress: (share: number) => void, written = 0): Promise<boolean> {
-    const job = ++this.job;
-    const runs = [this.language!, ...(this.rnn ? [this.rnn] : [])];
-    if (this.held.length) runs.push(this.other!);
+  /** Read another text; false if a later call took its place, and then nothing has changed. */
+  async read(tokens: number[], progress: (share: number) => void): Promise<boolean> {
+    const { language, other, rnn } = this.runs!;
     const inputs = [this.vocabulary.start, ...tokens];
-    let done = 0;
-    for (const run of runs) {
-      // What the new text has in common with the old need not be read again.
-      let common = 0;
-      while (common < run.tokens.length && run.tokens[common] === inputs[common]) common += 1;
-      run.cut(common);
-      if (!(await this.feed(run, inputs, job, (share) => progress((done + share) / runs.length)))) {
-        return false;
-      }
-      done += 1;
+    const runs = {
+      language: shared(language, inputs),
+      other: shared(other, inputs),
+      rnn: rnn && shared(rnn, inputs),
+    };
+    return this.replace(++this.job, tokens, 0, this.held, runs, progress);
+  }
+
+  /** Let the new runs read to the end of the text; then all takes the old one's place at once. */
+  private async replace(
+    job: number,
+    tokens: number[],
+    written: number,
+    held: Held[],
+    runs: Runs,
+    progress: (share: number) => void,
+  ): Promise<boolean> {
+    const inputs = [this.vocabulary.start, ...tokens];
+    const reading = [runs.language, ...(runs.rnn ? [runs.rnn] : []), ...(held.length ? [runs.other] : [])]
+      .filter((run) => run.tokens.length < inputs.length);
+    for (const [k, run] of reading.entries()) {
+      const share = (of: number) => progress((k + of) / reading.length);
+      if (!(await this.feed(run, inputs, job, share))) return false;
     }
+    this.runs = runs;
     this.tokens = tokens;
     this.shown = this.vocabulary.show(tokens);
     this.written = written;
+    this.held = held;
     this.version += 1;
     return true;
   }
@@ -167,14 +209,13 @@ export class Session {
     for (const { cell, unit, pin, value } of held) {
       (pins[cell][pin] ??= new Map()).set(unit, value);
     }
-    this.otherStack.pins = pins;
-    if (this.other) {
-      this.other.clear();
-      const inputs = [this.vocabulary.start, ...this.tokens];
-      if (held.length && !(await this.feed(this.other, inputs, job, progress))) return false;
-    } else if (held.length) {
-      this.otherStack.run(this.rows);
+    if (this.runs) {
+      const runs = { ...this.runs, other: this.runs.other.fork(0, pins) };
+      return this.replace(job, this.tokens, this.written, held, runs, progress);
     }
+    const other = this.numbers!.other.fork(0, pins);
+    if (held.length) other.run(this.rows);
+    this.numbers = { stack: this.stack, other };
     this.held = held;
     this.version += 1;
     return true;
@@ -190,9 +231,12 @@ export class Session {
   ): Promise<boolean> {
     const job = ++this.job;
     const random = generator(seed);
-    const run = this.currentLanguage!;
+    const { held } = this;
     const tokens = this.tokens.slice(0, at + 1);
-    run.cut(tokens.length + 1);
+    const before = tokens.length + 1; // with the newline before the text
+    const { language, other, rnn } = this.runs!;
+    const runs = { language: language.fork(before), other: other.fork(before), rnn: rnn && rnn.fork(before) };
+    const run = held.length ? runs.other : runs.language;
     let began = performance.now();
     for (let k = 0; k < length; k++) {
       const next = choose(run.logits[run.logits.length - 1], temperature, random);
@@ -205,7 +249,7 @@ export class Session {
         began = performance.now();
       }
     }
-    return this.read(tokens, progress, length);
+    return this.replace(job, tokens, length, held, runs, progress);
   }
 
   /** One unit's quantity after every token. */
@@ -236,15 +280,18 @@ export class Session {
    * the gradient's length. Index k of the result is token k; the newline before the text is left out.
    */
   *following(t: number, run: Language): Generator<void, Why> {
-    const gradients = yield* run.back(t, this.tokens[t]);
-    return measured(this.tokens.slice(0, t).map((token) => run.row(token)), gradients.slice(1));
+    const tokens = this.tokens.slice(0, t + 1); // of now: another text may come before the end
+    const gradients = yield* run.back(t, tokens[t]);
+    return measured(tokens.slice(0, t).map((token) => run.row(token)), gradients.slice(1));
   }
 
-  /** The same for a unit's h at a step of numbers: every step's input, in both directions. */
-  *followingUnit(t: number, { cell, unit }: Place): Generator<void, Why> {
-    const dy = new Float64Array(this.stack.cells[0].output);
-    dy[unit % dy.length] = 1;
-    const gradients = yield* this.current.back(t, dy, cell);
+  /** The same for a unit's c or h at a step of numbers: every step's input, in both directions. */
+  *followingUnit(t: number, { cell, unit }: Place, quantity: "c" | "h"): Generator<void, Why> {
+    const { current } = this;
+    const dh = new Float64Array(this.width(cell, "h"));
+    const dc = new Float64Array(this.width(cell, "c"));
+    (quantity === "h" ? dh : dc)[unit] = 1;
+    const gradients = yield* current.back(t, dh, cell, dc);
     return measured(this.rows.slice(0, gradients.length), gradients);
   }
 
@@ -252,9 +299,16 @@ export class Session {
     return drain(this.following(t, run));
   }
 
-  whyUnit(t: number, place: Place): Why {
-    return drain(this.followingUnit(t, place));
+  whyUnit(t: number, place: Place, quantity: "c" | "h"): Why {
+    return drain(this.followingUnit(t, place, quantity));
   }
+}
+
+/** A new run that has read what the text has in common with the old run's: that need not be read again. */
+function shared(run: Language, inputs: number[]): Language {
+  let common = 0;
+  while (common < run.tokens.length && run.tokens[common] === inputs[common]) common += 1;
+  return run.fork(common);
 }
 
 /** Run to the end in slices, as long as it is wanted; null if it no longer is. */

@@ -2,13 +2,15 @@
 
 import { useMemo } from "preact/hooks";
 import type { Shared } from "../app";
-import { findAlike } from "../search";
+import { refocus } from "../focus";
+import { findAlike, measure } from "../search";
 import { short } from "../paint";
 
 export function AlikeView(shared: Shared) {
   const { session, span, quantity, place, tracks, choose, select } = shared;
   const [from, to] = span;
-  const { active, matches } = useMemo(() => findAlike(tracks, from, to), [tracks, from, to]);
+  const measured = useMemo(() => measure(tracks), [tracks]);
+  const { active, matches } = useMemo(() => findAlike(measured, from, to), [measured, from, to]);
   const text = (a: number, b: number) =>
     session.shown.slice(Math.max(0, a), b).map((s) => (s.newline ? "↵" : session.isText ? s.glyph : `${s.glyph} `)).join("");
   return (
@@ -21,8 +23,11 @@ export function AlikeView(shared: Shared) {
       </p>
       <div class="row">
         <span>Marked: <b class="token">{text(from, Math.min(to + 1, from + 24)).replace(/ /g, session.isText ? "␣" : " ")}{to - from >= 24 && "…"}</b></span>
-        <button type="button" class="quiet" onClick={() => select(from, Math.min(to + 1, session.length - 1))}>longer</button>
-        <button type="button" class="quiet" disabled={to === from} onClick={() => select(from, to - 1)}>shorter</button>
+        <button type="button" class="quiet" id="longer" onClick={() => select(from, Math.min(to + 1, session.length - 1))}>longer</button>
+        <button type="button" class="quiet" disabled={to === from} onClick={() => {
+          select(from, to - 1);
+          refocus("#longer");
+        }}>shorter</button>
       </div>
       <p class="chips" id="alike-cells">
         {active.map((one) => (

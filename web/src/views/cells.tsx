@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Shared } from "../app";
-import { featuresOf, suggest, type Suggestion } from "../features";
+import { featuresOf, LEAST_TOKENS, suggest, type Suggestion } from "../features";
 import { extent, mixed, short, signed } from "../paint";
 import type { Track } from "../search";
 import type { Session } from "../session";
@@ -10,12 +10,9 @@ import type { Session } from "../session";
 export function allTracks(session: Session, quantity: "c" | "h", cell?: number): Track[] {
   return session.cells
     .filter((one) => cell === undefined || one.cell === cell)
-    .flatMap(({ cell, units }) => {
-      const width = quantity === "h" ? session.stack.cells[cell].output : units;
-      return Array.from({ length: width }, (_, unit) => ({
-        cell, unit, values: session.track({ cell, unit }, quantity),
-      }));
-    });
+    .flatMap(({ cell }) => Array.from({ length: session.width(cell, quantity) }, (_, unit) => ({
+      cell, unit, values: session.track({ cell, unit }, quantity),
+    })));
 }
 
 /** The cells of all layers that follow something in the text, feature by feature. */
@@ -89,8 +86,13 @@ export function CellsView(shared: Shared) {
                 </li>
               ))}
             </ul>
+          ) : session.length < LEAST_TOKENS ? (
+            <p class="muted" id="too-short">This text is too short for that: it has {session.length} tokens, and it takes {LEAST_TOKENS}.</p>
           ) : <p class="muted">No cell follows the same thing in both halves of this text; a longer text shows more.</p>}
         </>
+      )}
+      {quantity === "h" && ofLayer.length < session.width(place.cell, "c") && (
+        <p class="hint">This model has a projection: its {ofLayer.length} h are each a mixture of all {session.width(place.cell, "c")} cells.</p>
       )}
       <h2>All cells, after this {session.isText ? "token" : "step"}</h2>
       <p class="hint">One square a cell{session.cells.length > 1 ? ` of ${session.cells[place.cell].name}` : ""}; press one to colour the {session.isText ? "text" : "steps"} with it.</p>

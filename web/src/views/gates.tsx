@@ -3,6 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Shared } from "../app";
 import { QUANTITIES, type Quantity } from "../cell";
+import { refocus } from "../focus";
 import { extent, percent, short, signed, unsigned } from "../paint";
 import { likeliest } from "../sampling";
 import type { Place } from "../session";
@@ -50,12 +51,24 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
     const logits = session.logits(t);
     return logits ? likeliest(logits, RANKS) : [];
   });
-  const rows = session.gateless ? (["h"] as Quantity[]) : QUANTITIES;
   const colour = (quantity: Quantity, value: number, k: number) => {
     if ("ifo".includes(quantity)) return unsigned(value, colours);
     const most = quantity === "g" ? 1 : scales[k][quantity as "c" | "h"];
     return signed(value / most, colours);
   };
+
+  const head = () => (
+    <thead>
+      <tr>
+        <td />
+        {times.map((t) => (
+          <th scope="col" class={t === cursor ? "cursor" : undefined}>
+            <button type="button" tabIndex={-1} aria-label={session.shown[t].name} onClick={() => go(t)}>{session.shown[t].glyph.trim() || "␣"}</button>
+          </th>
+        ))}
+      </tr>
+    </thead>
+  );
 
   return (
     <>
@@ -74,23 +87,21 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
           <table>
             <caption>
               {session.name(one)}
-              {k > 0 && <button type="button" class="quiet" aria-label={`Take ${session.name(one)} away`} onClick={() => setMore(more.filter((m) => !same(m, one)))}>×</button>}
+              {k > 0 && <button type="button" class="quiet" aria-label={`Take ${session.name(one)} away`} onClick={() => {
+                setMore(more.filter((m) => !same(m, one)));
+                refocus("#gates table:nth-of-type(2) caption button", "#keep-cell", "#tab-gates");
+              }}>×</button>}
             </caption>
-            <thead>
-              <tr>
-                <td />
-                {times.map((t) => (
-                  <th scope="col" class={t === cursor ? "cursor" : undefined}>
-                    <button type="button" tabIndex={-1} aria-label={session.shown[t].name} onClick={() => go(t)}>{session.shown[t].glyph.trim() || "␣"}</button>
-                  </th>
-                ))}
-              </tr>
-            </thead>
+            {head()}
             <tbody>
-              {rows.map((quantity) => (
+              {QUANTITIES.map((quantity) => (
                 <tr class={quantity === "c" ? "apart" : undefined}>
                   <th scope="row" title={MEANING[quantity]}>{quantity}<span class="unseen"> ({MEANING[quantity]})</span></th>
                   {times.map((t) => {
+                    // With a projection there are fewer h than cells.
+                    if (quantity === "h" && one.unit >= session.width(one.cell, "h")) {
+                      return <td class={t === cursor ? "cursor" : undefined} title="no h of its own" onClick={() => go(t)}><span class="unseen">none</span></td>;
+                    }
                     const value = session.at(one, quantity, t);
                     return (
                       <td class={t === cursor ? "cursor" : undefined} title={`${quantity} ${short(value)}`}
@@ -107,6 +118,7 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
         {!session.isText && (
           <table id="inputs">
             <caption>The numbers that go in</caption>
+            {head()}
             <tbody>
               {Array.from({ length: Math.min(8, session.rows[0].length) }, (_, j) => (
                 <tr>
@@ -125,8 +137,9 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
         {session.isText && (
           <table class="predictions" id="predictions">
             <caption>What comes next, likeliest first</caption>
+            {head()}
             <tbody>
-              {Array.from({ length: RANKS }, (_, rank) => (
+              {Array.from({ length: Math.min(RANKS, session.vocabulary.count) }, (_, rank) => (
                 <tr>
                   <th scope="row">{rank + 1}</th>
                   {times.map((t, k) => {
@@ -146,7 +159,10 @@ export function GatesView({ session, version, place, suggestions, cursor, colour
         )}
       </div>
       <p class="row">
-        <button type="button" id="keep-cell" disabled={more.some((one) => same(one, place)) || more.length >= 4} onClick={() => setMore([...more, place])}>
+        <button type="button" id="keep-cell" disabled={more.some((one) => same(one, place)) || more.length >= 4} onClick={() => {
+          setMore([...more, place]);
+          refocus("#gates caption button", "#tab-gates");
+        }}>
           Keep {session.name(place)} here
         </button>
         <span class="muted">then choose another beside it{session.isText && "; underlined: it came"}</span>

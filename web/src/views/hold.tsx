@@ -4,6 +4,7 @@ import { mean } from "d3-array";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Shared } from "../app";
 import type { Pin } from "../cell";
+import { refocus } from "../focus";
 import { softmax } from "../network";
 import { extent, percent, short, unsigned } from "../paint";
 import { likeliest } from "../sampling";
@@ -23,7 +24,8 @@ const CHOICES: { label: string; pin: Pin; value: number }[] = [
 export function HoldView(shared: Shared) {
   const { session, version, place, cursor, colours, paint, work } = shared;
   const [which, setWhich] = useState(6);
-  const hold = (held: Held[]) => work((progress) => session.hold(held, progress));
+  const hold = (held: Held[]) =>
+    void work((progress) => session.hold(held, progress)).then(() => refocus("#held li:nth-last-child(2) button", "#hold-one"));
   const add = (all: boolean) => {
     const { pin, value } = CHOICES[which];
     const places = all
@@ -31,7 +33,7 @@ export function HoldView(shared: Shared) {
       : [place];
     const fresh = places.map((one) => ({ ...one, pin, value }));
     const kept = session.held.filter((old) => !fresh.some((one) => one.cell === old.cell && one.unit === old.unit && one.pin === old.pin));
-    void hold([...kept, ...fresh]);
+    hold([...kept, ...fresh]);
   };
 
   const change = useMemo(() => {
@@ -83,13 +85,13 @@ export function HoldView(shared: Shared) {
       {session.held.length > 0 && (
         <ul class="held" id="held">
           {[...groups.entries()].map(([key, places]) => (
-            <li>
+            <li key={key}>
               {CHOICES.find((c) => c.pin === places[0].pin && c.value === places[0].value)!.label} of{" "}
               {places.length === 1 ? session.name(places[0]) : `${places.length} cells of ${session.cells[places[0].cell].name}`}
               <button type="button" class="quiet" aria-label="Let go" onClick={() => hold(session.held.filter((one) => `${one.cell} ${one.pin} ${one.value}` !== key))}>×</button>
             </li>
           ))}
-          <li><button type="button" id="let-go" onClick={() => hold([])}>Let go of all</button></li>
+          <li key="all"><button type="button" id="let-go" onClick={() => hold([])}>Let go of all</button></li>
         </ul>
       )}
       {change && session.isText && (

@@ -2,6 +2,7 @@
 
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { Shared } from "../app";
+import { refocus } from "../focus";
 import { percent, short, signed } from "../paint";
 import { likeliest } from "../sampling";
 import { seen } from "../tokens";
@@ -23,6 +24,7 @@ export function TextView({ shared, painting, explain }: Props) {
   const { session, version, cursor, span, colours, place, quantity, go, setQuantity, choose, work } = shared;
   const box = useRef<HTMLDivElement>(null);
   const dragging = useRef(false);
+  const pressed = useRef(false);
 
   const tokens = useMemo(
     () => session.shown.map((token, t) => (
@@ -122,13 +124,15 @@ export function TextView({ shared, painting, explain }: Props) {
             </label>
           )}
           <label>Cell{" "}
-            <input id="unit" type="number" min={0} max={session.cells[place.cell].units - 1} value={place.unit}
+            <input id="unit" type="number" min={0} max={session.width(place.cell, quantity) - 1} value={place.unit}
               onInput={(event) => {
-                const unit = Number(event.currentTarget.value);
-                if (Number.isInteger(unit) && unit >= 0 && unit < session.cells[place.cell].units) {
-                  choose({ cell: place.cell, unit });
-                }
-              }} />
+                const field = event.currentTarget;
+                if (!field.value) return;
+                const unit = Math.max(0, Math.min(Math.floor(Number(field.value)), session.width(place.cell, quantity) - 1));
+                field.value = String(unit); // never a number that is not the one shown
+                choose({ cell: place.cell, unit });
+              }}
+              onBlur={(event) => (event.currentTarget.value = String(place.unit))} />
           </label>
         </div>
         <div class="switch" role="group" aria-label="Shown of the cell">
@@ -139,7 +143,7 @@ export function TextView({ shared, painting, explain }: Props) {
       {session.held.length > 0 && (
         <p class="held-note">
           {session.held.length === 1 ? "One value is" : `${session.held.length} values are`} held
-          <button type="button" class="quiet" onClick={() => work((progress) => session.hold([], progress))}>Let go</button>
+          <button type="button" class="quiet" onClick={() => void work((progress) => session.hold([], progress)).then(() => refocus("#text"))}>Let go</button>
         </p>
       )}
       <div class="reading" id="text" ref={box} role="listbox" aria-multiselectable="true" tabIndex={0}
@@ -147,9 +151,16 @@ export function TextView({ shared, painting, explain }: Props) {
         aria-activedescendant={`t${cursor}`} onKeyDown={keys}
         onPointerDown={(event) => {
           const t = tokenOf(event);
-          if (t === null) return;
+          // A finger or pen may be about to scroll: only its click counts.
+          pressed.current = t !== null && event.pointerType !== "touch" && event.pointerType !== "pen";
+          if (t === null || !pressed.current) return;
           dragging.current = event.pointerType === "mouse";
           go(t, event.shiftKey);
+        }}
+        onClick={(event) => {
+          const t = tokenOf(event);
+          if (t !== null && !pressed.current) go(t, event.shiftKey);
+          pressed.current = false;
         }}
         onPointerOver={(event) => {
           const t = tokenOf(event);

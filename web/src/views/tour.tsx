@@ -23,8 +23,41 @@ const TEXT: Stop[] = [
   { tab: "alike", target: "#view", title: "Where else?", body: "Mark a few tokens in the text, and see where else the same cells are on. Now it is yours: every view follows the text, the cell and the token that you choose.", numbers: "Mark a few steps, and see where else the same cells are on. Now it is yours: every view follows the cell and the step that you choose." },
 ];
 
+const GAP = 12;
+
+/** Scroll the target into sight, and put the card into a corner where it does not hide it. */
+function show(target: Element, card: HTMLElement, scroll: boolean): void {
+  const hidden = () => {
+    const [a, b] = [card.getBoundingClientRect(), target.getBoundingClientRect()];
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    return across > 0 && down > 0 ? across * down : 0;
+  };
+  const place = () => {
+    const corners = ["", "high", "right", "high right"].map((corner) => {
+      card.className = `tour ${corner}`;
+      return { corner, hides: hidden() };
+    });
+    const best = corners.reduce((one, other) => (other.hides < one.hides ? other : one));
+    card.className = `tour ${best.corner}`;
+    return best.hides;
+  };
+  const { top, bottom } = target.getBoundingClientRect();
+  const whole = top >= GAP && bottom <= innerHeight - GAP;
+  const hides = place();
+  if (!scroll || (whole && !hides)) return;
+  scrollBy(0, top - GAP);
+  if (!place()) return;
+  // Near the end of a page it cannot come up: card above, target below, where both fit.
+  const fits = bottom - top <= innerHeight - card.offsetHeight - 3 * GAP;
+  card.className = fits ? "tour high" : "tour";
+  if (fits) scrollBy(0, target.getBoundingClientRect().top - card.getBoundingClientRect().bottom - GAP);
+}
+
 export function Tour({ shared, open, close }: { shared: Shared; open(tab: Tab): void; close(): void }) {
-  const stops = TEXT.filter((stop) => shared.session.isText || (stop.tab !== "write" && stop.target !== "#suggestions"));
+  // Not every page has every view, and a short text has no suggestions.
+  const [stops] = useState(() => TEXT.filter((stop) =>
+    (shared.session.isText || stop.tab !== "write") && (stop.target !== "#suggestions" || shared.suggestions.length > 0)));
   const [at, setAt] = useState(0);
   const card = useRef<HTMLDivElement>(null);
   const stop = stops[at];
@@ -36,13 +69,20 @@ export function Tour({ shared, open, close }: { shared: Shared; open(tab: Tab): 
     open(stop.tab);
     card.current!.focus();
     let target: Element | null = null;
+    // "Why" grows when its gradient is there: look again; but scroll no more once the page is used.
+    let untouched = true;
+    const used = () => (untouched = false);
+    addEventListener("pointerdown", used);
+    const watch = new ResizeObserver(() => target && show(target, card.current!, untouched));
     const later = setTimeout(() => {
       target = document.querySelector(stop.target);
       target?.classList.add("toured");
-      target?.scrollIntoView({ block: "center" });
+      if (target) watch.observe(target);
     }, 60);
     return () => {
       clearTimeout(later);
+      watch.disconnect();
+      removeEventListener("pointerdown", used);
       target?.classList.remove("toured");
     };
   }, [at]);

@@ -7,7 +7,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Shared } from "../app";
 import { extent, percent, short, signed } from "../paint";
 import { softmax } from "../network";
-import { inSlices, type Why } from "../session";
+import { inSlices, type Place, type Why } from "../session";
 import { seen } from "../tokens";
 
 type Measure = "dot" | "norm";
@@ -18,37 +18,42 @@ const LEFT = 56;
 
 /** The gradients of one token, as far as they are computed: the text may have moved on since. */
 interface Result {
+  version: number;
   at: number;
+  place: Place;
+  quantity: "c" | "h";
   own: Why;
   other: Why | null;
 }
 
 export function WhyView(shared: Shared) {
-  const { session, version, cursor, place } = shared;
+  const { session, version, cursor, place, quantity } = shared;
   const [result, setResult] = useState<Result | null>(null);
   useEffect(() => {
     let wanted = true;
     const still = () => wanted;
     const follow = async () => {
       const own = await inSlices(
-        session.isText ? session.following(cursor, session.currentLanguage!) : session.followingUnit(cursor, place),
+        session.isText ? session.following(cursor, session.currentLanguage!) : session.followingUnit(cursor, place, quantity),
         still,
       );
       const other = session.rnn && own && (await inSlices(session.following(cursor, session.rnn), still));
-      if (own && wanted) setResult({ at: cursor, own, other: other || null });
+      if (own && wanted) setResult({ version, at: cursor, place, quantity, own, other: other || null });
     };
     void follow();
     return () => {
       wanted = false;
     };
-  }, [cursor, version, session.isText ? null : place]);
-  if (!result || result.at >= session.length) return <p class="muted">Following the gradient back …</p>;
-  return <Answer shared={shared} result={result} stale={result.at !== cursor} />;
+  }, [cursor, version, ...(session.isText ? [] : [place, quantity])]);
+  // The gradient of another text says nothing of this one.
+  if (!result || result.version !== session.version) return <p class="muted">Following the gradient back …</p>;
+  const stale = result.at !== cursor || (!session.isText && (result.place !== place || result.quantity !== quantity));
+  return <Answer shared={shared} result={result} stale={stale} />;
 }
 
 function Answer({ shared, result, stale }: { shared: Shared; result: Result; stale: boolean }) {
-  const { session, place, colours, paint, go } = shared;
-  const { at: cursor, own, other } = result;
+  const { session, colours, paint, go } = shared;
+  const { at: cursor, place, quantity, own, other } = result;
   const [measure, setMeasure] = useState<Measure>("dot");
   const otherName = session.data.rnn?.name ?? "RNN";
 
@@ -89,7 +94,7 @@ function Answer({ shared, result, stale }: { shared: Shared; result: Result; sta
     </>
   ) : (
     <>
-      What moved h of {session.name(place)} at step {cursor}? Its exact gradient in every input,{" "}
+      What moved {quantity} of {session.name(place)} at step {cursor}? Its exact gradient in every input,{" "}
       {measure === "dot" ? "times that input (a sum over its numbers)." : "as a length."}
     </>
   );

@@ -1,18 +1,17 @@
 /** Another text, typed or pasted; and letting the model go on from any point. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import type { Shared } from "../app";
 import { seen } from "../tokens";
 
 const MOST = 20000;
 
-export function WriteView({ session, version, cursor, go, work, say }: Shared) {
-  const [text, setText] = useState("");
+export function WriteView({ session, cursor, draft, setDraft, go, work, say }: Shared) {
+  const text = draft ?? session.vocabulary.decode(session.tokens);
   const [problem, setProblem] = useState("");
   const [temperature, setTemperature] = useState(0.7);
   const [length, setLength] = useState(300);
   const [seed, setSeed] = useState(1);
-  useEffect(() => setText(session.vocabulary.decode(session.tokens)), [version]);
 
   const read = (wanted: string) => {
     const { tokens, unknown } = session.vocabulary.encode(wanted);
@@ -23,11 +22,16 @@ export function WriteView({ session, version, cursor, go, work, say }: Shared) {
       : "";
     setProblem(wrong);
     if (wrong) say(wrong);
-    else void work((progress) => session.read(tokens, progress)).then(() => go(Math.min(40, tokens.length - 1)));
+    if (wrong) return;
+    void work((progress) => session.read(tokens, progress)).then((done) => {
+      if (!done) return;
+      setDraft((now) => (now === draft ? null : now)); // what was typed since is kept
+      go(Math.min(40, tokens.length - 1));
+    });
   };
   const write = () => {
     setProblem("");
-    void work((progress) => session.write(cursor, length, temperature, seed, progress)).then(() => say(`${length} tokens written`));
+    void work((progress) => session.write(cursor, length, temperature, seed, progress), `${length} tokens written`);
   };
   return (
     <>
@@ -50,7 +54,7 @@ export function WriteView({ session, version, cursor, go, work, say }: Shared) {
       </div>
       <h2>Another text</h2>
       <label class="unseen" for="own-text">Text to read</label>
-      <textarea id="own-text" rows={9} spellcheck={false} value={text} onInput={(e) => setText(e.currentTarget.value)} />
+      <textarea id="own-text" rows={9} spellcheck={false} value={text} onInput={(e) => setDraft(e.currentTarget.value)} />
       {problem && <p class="problem" role="alert">{problem}</p>}
       <div class="row">
         <button type="button" class="main" id="read" onClick={() => read(text)}>Read this text</button>
