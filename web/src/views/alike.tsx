@@ -1,7 +1,7 @@
 /** Select a span and find where else the same cells are on. */
 
 import { useMemo } from "preact/hooks";
-import type { Shared } from "../app";
+import type { Shared } from "../shared";
 import { refocus } from "../focus";
 import { findAlike, measure } from "../search";
 import { short } from "../paint";

@@ -1,7 +1,7 @@
 /** All cells at a glance, and those that follow something a reader sees. */
 
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import type { Shared } from "../app";
+import type { Shared } from "../shared";
 import { featuresOf, LEAST_TOKENS, suggest, type Suggestion } from "../features";
 import { extent, mixed, short, signed } from "../paint";
 import type { Track } from "../search";

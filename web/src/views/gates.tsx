@@ -1,7 +1,7 @@
 /** Every gate of a few cells over time, with what comes next at each position. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Shared } from "../app";
+import type { Shared } from "../shared";
 import { QUANTITIES, type Quantity } from "../cell";
 import { refocus } from "../focus";
 import { extent, percent, short, signed, unsigned } from "../paint";

@@ -2,7 +2,7 @@
 
 import { mean } from "d3-array";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import type { Shared } from "../app";
+import type { Shared } from "../shared";
 import type { Pin } from "../cell";
 import { refocus } from "../focus";
 import { softmax } from "../network";

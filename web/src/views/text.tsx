@@ -1,18 +1,12 @@
 /** The text, coloured; a list of tokens that mouse, keyboard and screen reader can walk through. */
 
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
-import type { Shared } from "../app";
+import type { Painting, Shared } from "../shared";
 import { refocus } from "../focus";
 import { percent, short, signed } from "../paint";
 import { likeliest } from "../sampling";
 import { seen } from "../tokens";
 
-export interface Painting {
-  values: Float64Array;
-  /** The |value| that stands for full colour. */
-  most: number;
-  caption: string;
-}
 
 interface Props {
   shared: Shared;

@@ -1,7 +1,7 @@
 /** A short tour for somebody who has never seen an LSTM at work. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Shared, Tab } from "../app";
+import type { Shared, Tab } from "../shared";
 
 interface Stop {
   title: string;

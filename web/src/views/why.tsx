@@ -4,7 +4,7 @@ import { max } from "d3-array";
 import { scaleLinear, scaleLog } from "d3-scale";
 import { line } from "d3-shape";
 import { useEffect, useState } from "preact/hooks";
-import type { Shared } from "../app";
+import type { Shared } from "../shared";
 import { extent, percent, short, signed } from "../paint";
 import { softmax } from "../network";
 import { inSlices, type Place, type Why } from "../session";

@@ -1,7 +1,7 @@
 /** Another text, typed or pasted; and letting the model go on from any point. */
 
 import { useState } from "preact/hooks";
-import type { Shared } from "../app";
+import type { Shared } from "../shared";
 import { seen } from "../tokens";
 
 const MOST = 20000;
