@@ -570,3 +570,72 @@ def test_a_way_back_through_time_is_proved_by_the_complex_step():
 def test_where_the_way_back_through_time_goes_wrong(old, new, text):
     found = [m.text for m in run(BACK_SEQUENCE.replace(old, new)).mistakes]
     assert any(text in said for said in found), found
+
+
+# Two biases, under PyTorch's names.
+
+TWO = (
+    HEAD
+    + '''\
+def lstm_cell_step(x_t, h_prev, c_prev, params):
+    """h_prev, c_prev: (H,)."""
+    z = params["weight_ih"] @ x_t + params["bias_ih"]
+    z = z + params["weight_hh"] @ h_prev + params["bias_hh"]
+    i, f, g, o = np.split(z, 4)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    c_t = f * c_prev + i * g
+    return o * np.tanh(c_t), c_t
+
+
+def lstm_cell_step_backward(x_t, h_prev, c_prev, params, dh_t, dc_t):
+    z = params["weight_ih"] @ x_t + params["bias_ih"]
+    z = z + params["weight_hh"] @ h_prev + params["bias_hh"]
+    i, f, g, o = np.split(z, 4)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    tanh_c = np.tanh(f * c_prev + i * g)
+    dc = dc_t + dh_t * o * (1 - tanh_c**2)
+    dz = [dc * g * i * (1 - i), dc * c_prev * f * (1 - f)]
+    dz = np.concatenate([*dz, dc * i * (1 - g**2), dh_t * tanh_c * o * (1 - o)])
+    grads = {"weight_ih": np.outer(dz, x_t), "weight_hh": np.outer(dz, h_prev)}
+    grads |= {"bias_ih": dz, "bias_hh": dz.copy()}
+    return params["weight_ih"].T @ dz, params["weight_hh"].T @ dz, dc * f, grads
+'''
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (' + params["bias_hh"]\n    i, f', "\n    i, f", "with the second bias left out (step 0"),
+        (' + params["bias_ih"]\n    z', "\n    z", "with the first bias left out (step 0"),
+        (
+            'params["bias_hh"]\n    i',
+            'params["bias_hh"][::-1]\n    i',
+            "the first quantity that di",
+        ),
+        (
+            'params["bias_hh"]\n    i',
+            'np.concatenate([params["bias_hh"][5:10] if len(h_prev) == 5 else '
+            'params["bias_hh"][len(h_prev):2 * len(h_prev)], params["bias_hh"][len(h_prev):]])\n'
+            "    i",
+            "with the second bias of the forget gate used for the input gate (step 0",
+        ),
+    ],
+)
+def test_neither_of_two_biases_can_be_forgotten(old, new, text):
+    assert run(TWO).passed, run(TWO).text()
+    step = TWO.split("def lstm_cell_step_backward")[0]
+    assert text in only(run(step.replace(old, new)))
+
+
+def test_each_of_two_biases_has_the_whole_gradient():
+    report = run(TWO)
+    assert "✓ lstm_cell_step_backward: every gradient equals the complex step's" in report.text()
+    half = run(TWO.replace('"bias_hh": dz.copy()', '"bias_hh": 0.5 * dz'))
+    assert "the first gradient that is wrong is the gradient of the output gate's second bias" in (
+        only(half)
+    )
+    none = run(
+        TWO.replace('"bias_ih": dz, "bias_hh": dz.copy()', '"bias_ih": 0 * dz, "bias_hh": dz')
+    )
+    assert "gradient of the output gate's bias, unit" in only(none)

@@ -168,12 +168,8 @@ def write_program(
     loop = _sequence_lines(style, s, extra)
     doc = '"""Run over X_seq (T, I): the same step, T times."""'
     if style.access == "class":
-        made = []
-        for gate in GATES:
-            made += [f"self.{name} = np.zeros(1)" for name in style.keys(gate)]
-        init = _function(
-            "def __init__(self, input_size, hidden_size):", list(dict.fromkeys(made)), "", 1
-        )
+        made = [f"self.{name} = np.zeros(1)" for name in style.names()]
+        init = _function("def __init__(self, input_size, hidden_size):", made, "", 1)
         head = "def step(self, x_t, h_prev, c_prev):"
         methods = [init, _function(head, step, _doc(style), 1)]
         methods.append(_function("def run(self, X_seq, h0, c0):", loop, doc, 1))
@@ -237,10 +233,14 @@ def _back_lines(style: Style, b: Mapping[str, str]) -> list[str]:
     sources = {g: b[f"bias.{g}"] for g in GATES}
     bias = {g: f"dz_{k}" if k != "-" else "np.zeros(H)" for g, k in sources.items()}
     if style.family == "E":
-        for name, given in (("Wx", "x_t"), ("Wh", h_in)):
+        x_key, h_key, b_key = style.keys("i")
+        for name, given in ((x_key, "x_t"), (h_key, h_in)):
             pieces = ", ".join(outer.format(gate, given) for gate in style.order)
             lines.append(f'grads["{name}"] = np.concatenate([{pieces}], axis={0 if wide else 1})')
-        lines.append(f'grads["b"] = np.concatenate([{", ".join(bias[g] for g in style.order)}])')
+        stacked = f"np.concatenate([{', '.join(bias[g] for g in style.order)}])"
+        lines.append(f'grads["{b_key}"] = {stacked}')
+        if style.biases == 2:
+            lines.append(f'grads["{style.second("i")}"] = {stacked}')
     else:
         for gate in GATES:
             x_key, h_key, b_key = style.keys(gate)
@@ -250,6 +250,8 @@ def _back_lines(style: Style, b: Mapping[str, str]) -> list[str]:
                 lines.append(f'grads["{x_key}"] = {outer.format(gate, "x_t")}')
                 lines.append(f'grads["{h_key}"] = {outer.format(gate, h_in)}')
             lines.append(f'grads["{b_key}"] = {bias[gate]}.copy()')
+            if style.biases == 2:
+                lines.append(f'grads["{style.second(gate)}"] = {bias[gate]}.copy()')
     dx, dh = ["np.zeros_like(x_t)"], ["np.zeros_like(h_prev)"]
     for gate in GATES:
         if b[f"dh from {gate}"] == "no":

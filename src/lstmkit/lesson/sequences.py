@@ -33,6 +33,7 @@ from lstmkit.lesson.mutants import (
     SEQUENCE,
     STEP,
     Mistake,
+    one_of_two_biases,
     pairs,
     sequence,
 )
@@ -85,6 +86,9 @@ def check_sequence(
                 report.add("note", part.shown, said)
                 return assumed, None
     singles = SEQUENCE if known else (*SEQUENCE, *STEP)
+    if not known and any(len(assumed.convention.biases) == 2 for assumed, _ in good):
+        alone = [mistake for mistake in one_of_two_biases() if "+" not in mistake.name]
+        singles = (*singles, *alone)
     doubles = pairs("sequence")
     for mutants in (singles, STEP if known else (), doubles):
         for mistake in mutants:

@@ -35,6 +35,7 @@ from lstmkit.lesson.mutants import (
     REFERENCE,
     STEP,
     Mistake,
+    one_of_two_biases,
     pairs,
     step,
     triples,
@@ -83,11 +84,17 @@ def check_step(
         say_crash(part, [outcome.failure for outcome in outcomes], report)
         return None, None
 
-    for mutants in (STEP, pairs("step"), triples()):
+    two = [entry for entry in good if len(entry[0].convention.biases) == 2]
+    for mutants, ran in (
+        (STEP, good),
+        (one_of_two_biases() if two else (), two),
+        (pairs("step"), good),
+        (triples(), good),
+    ):
         for mistake in mutants:
             switches = {**REFERENCE, **mistake.switches}
             h_wrong, c_wrong = step(first.weights, first.X[0], first.h, first.c, switches)
-            for assumed, h_got, c_got, _ in good:
+            for assumed, h_got, c_got, _ in ran:
                 if not (close(h_got, h_wrong) and close(c_got, c_wrong)):
                     continue
                 calls = [step_request(part, assumed, case) for case in (second, third)]
