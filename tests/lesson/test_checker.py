@@ -639,3 +639,41 @@ def test_each_of_two_biases_has_the_whole_gradient():
         TWO.replace('"bias_ih": dz, "bias_hh": dz.copy()', '"bias_ih": 0 * dz, "bias_hh": dz')
     )
     assert "gradient of the output gate's bias, unit" in only(none)
+
+
+# A batch: code that keeps states as rows.
+
+ROWS = (
+    HEAD
+    + '''\
+def lstm_cell_step(x, h, c, params):
+    """x (N, I), h and c (N, H)."""
+    hx = np.hstack([h, x])
+    i, f, o = (sigmoid(hx @ params["W_" + k] + params["b_" + k]) for k in "ifo")
+    c = f * c + i * np.tanh(hx @ params["W_g"] + params["b_g"])
+    return o * np.tanh(c), c
+
+
+def lstm_forward(x, h0, c0, params):
+    """x (N, T, I)."""
+    hs, h, c = np.zeros((*x.shape[:2], h0.shape[1])), h0, c0
+    for t in range(x.shape[1]):
+        h, c = lstm_cell_step(x[:, t], h, c, params)
+        hs[:, t] = h
+    return hs, (h, c)
+'''
+)
+
+
+def test_the_rows_of_a_batch_must_not_mix():
+    assert run(ROWS).passed, run(ROWS).text()
+    mixed = ROWS.replace("f * c +", "f * c.mean(axis=0) +")
+    found = {finding.part: finding.text for finding in run(mixed).mistakes}
+    assert found["lstm_cell_step"].startswith(
+        "right for one row, wrong for a batch of 3 different rows: h_t of row 0, step 0, unit "
+    )
+    late = ROWS.replace("hs[:, t] = h\n", "hs[:, t] = h\n        h = h[:1] + 0 * h\n")
+    assert "lstm_forward: right for one row, wrong for a batch of 3" in run(late).text()
+    assert run(ROWS.replace("return hs, (h, c)", "return hs, h")).passed
+    alone = mixed.replace("(N, H)", "(1, H)").replace("(N, I)", "(1, I)")
+    assert run(alone).passed

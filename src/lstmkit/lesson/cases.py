@@ -87,6 +87,13 @@ def steps() -> tuple[Case, ...]:
 
 
 @lru_cache
+def batch() -> tuple[Case, ...]:
+    """Give three rows for the same weights; 3, T, H and I all differ."""
+    rows = [make("a batch of 3 rows", seed, 5, 4, 6) for seed in (8, 9, 10)]
+    return tuple(replace(row, weights=rows[0].weights) for row in rows)
+
+
+@lru_cache
 def far_out() -> Case:
     """Give the case whose gates are all saturated."""
     return _far_out()

@@ -226,6 +226,7 @@ class Stated:
     concat: str | None = None
     order: str | None = None
     vectors: str | None = None
+    one_row: bool = False  # states are said to be (1, H): no batch is meant
 
 
 _H_NAME = r"(?:h|a|hidden)(?:_?(?:prev|t|\{?t-1\}?|state|t_prev))*(?:\[t-1\])?"
@@ -251,6 +252,7 @@ def stated(program: Program) -> Stated:
             if sorted(order) == sorted("ifgo"):
                 orders.add(order)
     vectors = set()
+    one_row = False
     for line in said.splitlines():
         if not re.search(r"\b[hHcC](?:_?prev|_?t|0)?\b|state", line):
             continue
@@ -258,8 +260,9 @@ def stated(program: Program) -> Stated:
             vectors.add("flat")
         if re.search(rf"\(\s*{_SIZE}\s*,\s*1\s*\)", line):
             vectors.add("column")
+        one_row = one_row or bool(re.search(rf"\(\s*1\s*,\s*{_SIZE}\s*\)", line))
     one = [found.pop() if len(found) == 1 else None for found in (concats, orders, vectors)]
-    return Stated(*one)
+    return Stated(one[0], one[1], one[2], one_row)
 
 
 def conventions(program: Program, names: set[str], says: Stated, free: bool) -> list[Convention]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstmkit.lesson import cases
+from lstmkit.lesson.batches import check_batch
 from lstmkit.lesson.calls import (
     LAYOUTS,
     Assumed,
@@ -21,6 +22,7 @@ from lstmkit.lesson.calls import (
 )
 from lstmkit.lesson.cases import Case
 from lstmkit.lesson.compare import (
+    States,
     close,
     far,
     same_states,
@@ -68,7 +70,10 @@ def check_sequence(
         found = None if outcome.failure else states(outcome.value, size, steps)
         if found is not None:
             if same_states(found, want):
-                return assumed, _confirm_sequence(learner, part, assumed, wrong, report)
+                batch = not says.one_row
+                return assumed, _confirm_sequence(
+                    learner, part, assumed, wrong, report, batch=batch
+                )
             good.append((assumed, found))
     if not good:
         ran = [outcome for outcome in outcomes if outcome.failure is None]
@@ -186,6 +191,7 @@ def _confirm_sequence(
     switches: Mapping[str, str],
     report: Report,
     quiet: bool = False,
+    batch: bool = False,
 ) -> Mistake | None:
     tried = [_started(part, case) for case in cases.sequences()]
     outcomes = learner.call([sequence_request(part, assumed, case) for case in tried])
@@ -194,12 +200,17 @@ def _confirm_sequence(
     if not quiet:
         for case, outcome in zip(tried, outcomes, strict=True):
             found = states(outcome.value, len(case.h), len(case.X))
+            if found is not None and len(case.X) == 1:  # (hs, h_T) looks like (hs, cs) here
+                found = States(found.h)
             if outcome.failure is None and (
                 found is None or not same_states(found, _run(case, REFERENCE))
             ):
                 said = f"right on the first numbers, wrong on others ({case.name})"
                 report.add("mistake", part.shown, said)
                 break
+        if batch and len(report.mistakes) == before:
+            started = [_started(part, case) for case in cases.batch()]
+            check_batch(learner, part, assumed, started, True, report)
         if len(report.mistakes) == before:
             report.add("passed", part.shown, "equals the reference on every case")
     report.tried.append(f"{part.shown}: {'; '.join(case.name for case in tried)}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstmkit.lesson import cases
+from lstmkit.lesson.batches import check_batch
 from lstmkit.lesson.calls import (
     Assumed,
     attempt,
@@ -64,7 +65,8 @@ def check_step(
         shape = vector(h, assumed.states).shape
         if found is not None and found[0].shape == shape == found[1].shape:
             if close(found[0], h) and close(found[1], c):
-                return assumed, _confirm_step(learner, part, assumed, None, report)
+                batch = not says.one_row
+                return assumed, _confirm_step(learner, part, assumed, None, report, batch=batch)
             good.append((assumed, found[0].reshape(-1), found[1].reshape(-1), outcome))
         else:
             odd.append((assumed, outcome.value))
@@ -252,6 +254,7 @@ def _confirm_step(
     mistake: Mistake | None,
     report: Report,
     quiet: bool = False,
+    batch: bool = False,
 ) -> Mistake | None:
     """Try the other cases: further numbers, gates at ±1000, arguments that must stay."""
     all_cases = [*cases.steps(), cases.far_out()]
@@ -271,6 +274,8 @@ def _confirm_step(
                         said += far(float(found[0].reshape(-1)[at]), float(h[at]))
                 report.add("mistake", part.shown, said, "overflow" if case is all_cases[-1] else "")
                 break
+    if batch and len(report.mistakes) == before:
+        check_batch(learner, part, assumed, cases.batch(), False, report)
     if len(report.mistakes) == before and mistake is None and not quiet:
         report.add("passed", part.shown, "equals the reference on every case")
     report.tried.append(f"{part.shown}: {'; '.join(case.name for case in all_cases)}")
