@@ -677,3 +677,40 @@ def test_the_rows_of_a_batch_must_not_mix():
     assert run(ROWS.replace("return hs, (h, c)", "return hs, h")).passed
     alone = mixed.replace("(N, H)", "(1, H)").replace("(N, I)", "(1, I)")
     assert run(alone).passed
+
+
+# The order of fused gates.
+
+FUSED = (
+    HEAD
+    + '''\
+def lstm_step(x, h, c, p):
+    """One step; h and c (H,)."""
+    z = p["W_ih"] @ x + p["W_hh"] @ h + p["b_ih"] + p["b_hh"]
+    i, f, g, o = np.split(z, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+'''
+)
+
+
+def test_pytorchs_names_mean_pytorchs_order():
+    assert run(FUSED).passed
+    swapped = FUSED.replace("i, f, g, o =", "f, i, g, o =")
+    report = run(swapped)
+    assert "the input gate and the forget gate swapped (i ↔ f)" in only(report)
+    assert "W_ih is PyTorch's name, so the gates are taken in the order i, f, g, o; if" in (
+        report.text()
+    )
+    assert run(swapped.replace("One step;", "Gates in the order f, i, g, o;")).passed
+
+
+def test_an_order_that_was_inferred_is_said_to_be():
+    other = FUSED.replace("_ih", "x").replace("_hh", "h").replace('p["bx"] + p["bh"]', 'p["b"]')
+    note = "the order of the gates, f, i, g, o, was inferred, so a swap of gates"
+    report = run(other.replace("i, f, g, o =", "f, i, g, o ="))
+    assert report.passed
+    assert f"· lstm_step: {note}" in report.text()
+    told = run(other.replace("One step;", "Gates in the order i, f, g, o;"))
+    assert told.passed
+    assert "was inferred" not in told.text()

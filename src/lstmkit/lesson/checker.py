@@ -20,7 +20,7 @@ from lstmkit.lesson.roles import LESSON, Part, Stated, conventions, find, names_
 from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped
 from lstmkit.lesson.sequences import check_sequence
 from lstmkit.lesson.steps import check_step
-from lstmkit.naming import Convention
+from lstmkit.naming import SCHEMES, Convention
 from lstmkit.shapes import InputError
 
 _TITLES = {
@@ -184,12 +184,12 @@ class _Check:
         learner, item, says, report = self.learner, parts[part], self.says, self.report
         if part == "step":
             self.assumed, self.base = check_step(learner, item, self.fixed, says, report)
-            _assume(self.assumed, report)
+            self._assume(self.assumed, item)
         elif part == "sequence":
             before = (self.assumed, self.base)
             found, _ = check_sequence(learner, item, self.fixed, says, report, *before)
             self.assumed = self.assumed or found
-            _assume(found, report)
+            self._assume(found, item)
         elif part == "class step":
             trial = Report(report.program)
             self.own, self.own_base = check_step(learner, item, self.free, says, trial)
@@ -198,7 +198,7 @@ class _Check:
                 self.own, self.own_base = check_sequence(learner, item, self.free, says, trial)
             report.findings += trial.findings
             report.tried += trial.tried
-            _assume(self.own, report)
+            self._assume(self.own, item)
             if self.own is not None:
                 _check_start(learner, item, self.own, report)
         elif part == "class sequence":
@@ -211,6 +211,24 @@ class _Check:
         else:
             whole = part == "sequence backward"
             check_backward(learner, item, whole, self.fixed, says, report, self.assumed)
+
+    def _assume(self, assumed: Assumed | None, item: Part) -> None:
+        """Say which convention was taken, and what cannot be seen because it was not told."""
+        if assumed is None or assumed.describe() in self.report.assumed:
+            return
+        self.report.assumed.append(assumed.describe())
+        convention = assumed.convention
+        if convention.order is None or self.says.order is not None:
+            return
+        order, name = ", ".join(convention.order), convention.matrices[0][0]
+        if all(scheme.order is None for scheme in SCHEMES if scheme.matrices[0] == (name,)):
+            said = f"the order of the gates, {order}, was inferred, so a swap of gates that makes "
+            said += "another usual order cannot show; state the order in the docstring"
+            self.report.add("note", item.shown, said, "order inferred")
+        elif self.report.mistakes:
+            said = f"{name} is PyTorch's name, so the gates are taken in the order {order}; if you "
+            said += "mean another, state it in the docstring"
+            self.report.add("note", item.shown, said)
 
 
 def _check_start(learner: Learner, part: Part, assumed: Assumed, report: Report) -> None:
@@ -230,11 +248,6 @@ def _check_start(learner: Learner, part: Part, assumed: Assumed, report: Report)
             report.add(
                 "mistake", part.name, f"{said}generator, not each from the same seed", "alike"
             )
-
-
-def _assume(assumed: Assumed | None, report: Report) -> None:
-    if assumed is not None and assumed.describe() not in report.assumed:
-        report.assumed.append(assumed.describe())
 
 
 _ROLES = {

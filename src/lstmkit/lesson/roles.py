@@ -286,7 +286,8 @@ def conventions(program: Program, names: set[str], says: Stated, free: bool) -> 
                         continue
                 elif layout.concat == "xh" and not free and layout.family in "AF":
                     continue
-            if layout.order is not None and says.order is not None and scheme.order is None:
+            own = scheme.order is None or scheme.matrices[0] == ("W_ih",)  # written by hand
+            if layout.order is not None and says.order is not None and own:
                 layout = replace(layout, order=says.order)
             if layout not in found:
                 found.append(layout)
