@@ -714,3 +714,38 @@ def test_an_order_that_was_inferred_is_said_to_be():
     told = run(other.replace("One step;", "Gates in the order i, f, g, o;"))
     assert told.passed
     assert "was inferred" not in told.text()
+
+
+# Where the convention is open, too.
+
+
+def test_what_differs_is_told_under_the_convention_that_fits_best():
+    figo = FUSED.replace("_ih", "x").replace("_hh", "h").replace('p["bx"] + p["bh"]', 'p["b"]')
+    figo = figo.replace("i, f, g, o =", "f, i, g, o =")
+    only_c = run(figo.replace("np.tanh(c), c\n", "np.tanh(c), c * 1.01\n"))
+    assert only(only_c).startswith("the first quantity that differs is c_t (step 0, unit ")
+    assert "gates in the order f, i, g, o" in only_c.assumed[0]
+    gate = run(figo.replace("sigmoid(i) *", "sigmoid(i)**1.1 *"))
+    assert only(gate).startswith("the first quantity that differs is i_t (the input gate) (")
+    crossed = re.sub(r'params\["([Wb])(.)"\]', r'params["\1_\2"]', STEP).replace("[h; x]", "both")
+    crossed = crossed.replace("[h_prev, x_t]", "[x_t, h_prev]")
+    report = run(crossed.replace("np.tanh(c_t), c_t", "np.tanh(c_t) * 1.01, c_t"))
+    assert only(report).startswith("the first quantity that differs is ")
+    assert "z_t" not in only(report)
+    assert "W·x on [x; h]" in report.assumed[0]
+
+
+def test_a_sequence_alone_is_told_under_the_convention_that_fits_best():
+    loop = SEQUENCE.split("def lstm_output_layer")[0].replace("lstm_cell_step", "one_of_mine")
+    loop = re.sub(r'params\["([Wb])(.)"\]', r'params["\1_\2"]', loop).replace("[h; x]", "both")
+    loop = loop.replace("[h_prev, x_t]", "[x_t, h_prev]")
+    report = run(loop.replace("states.append((h, c))", "states.append((h, c * 1.01))"))
+    assert only(report).startswith("the first state that differs is c of step 0 (unit")
+    assert "W·x on [x; h]" in report.assumed[0]
+
+
+def test_a_state_in_the_order_of_tensorflow():
+    other = STEP.replace("x_t, h_prev, c_prev, params", "x_t, state, params")
+    other = other.replace("    hx =", "    c_prev, h_prev = state\n    hx =")
+    other = other.replace("o * np.tanh(c_t), c_t", "c_t, o * np.tanh(c_t)")
+    assert "with the state taken and returned as (c, h), as TensorFlow has it" in only(run(other))

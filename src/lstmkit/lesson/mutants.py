@@ -62,6 +62,7 @@ REFERENCE: Mapping[str, str] = {
     "transposed": "no",
     "memory": "f*c + i*g",
     "hidden": "o*tanh(c)",
+    "given": "h, c",
     "returned": "h, c",
     "h next": "h",
     "c next": "c",
@@ -123,6 +124,8 @@ HIDDENS: dict[str, Callable[..., Array]] = {
 
 def step(weights: Weights, x: Array, h: Array, c: Array, s: Mapping[str, str]) -> tuple[Array, ...]:
     """Take one step with the switches s: return what is returned, then h and c for the next."""
+    if s["given"] == "c, h":
+        h, c = c, h
     size = len(h)
     values = {}
     for gate in GATES:
@@ -316,6 +319,9 @@ def _step_mistakes() -> list[Mistake]:
     add("returned c, h", "c and h returned in the other order", returned="c, h")
     add("returned h, h", "h returned twice, in the place of c too", returned="h, h")
     add("returned c, c", "c returned twice, in the place of h too", returned="c, c")
+    add("given c, h", "h_prev and c_prev taken for each other", given="c, h")
+    said = "the state taken and returned as (c, h), as TensorFlow has it; expected (h, c)"
+    add("(c, h) for (h, c)", said, given="c, h", returned="c, h")
     add("c_prev returned", "c_prev returned in the place of the new c", returned="h, c_prev")
     for a, b in (("f", "g"), ("g", "o")):
         said = f"the values of the {NAMES[a]} and the {NAMES[b]} exchanged after the activations"

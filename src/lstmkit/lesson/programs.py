@@ -22,7 +22,8 @@ def _formula(text: str, c: str) -> str:
 
 
 def _step_lines(style: Style, s: Mapping[str, str], extra: Mapping[str, str]) -> list[str]:
-    lines = gate_lines(style, s)
+    lines = ["h_prev, c_prev = c_prev, h_prev"] if s["given"] == "c, h" else []
+    lines += gate_lines(style, s)
     if any(s[f"use.{gate}"] != gate for gate in GATES):
         lines.append("i, f, g, o = " + ", ".join(s[f"use.{gate}"] for gate in GATES))
     lines += extra.get("before c", "").splitlines()

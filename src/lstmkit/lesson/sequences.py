@@ -25,6 +25,7 @@ from lstmkit.lesson.compare import (
     States,
     close,
     far,
+    right_in,
     same_states,
     states,
     what,
@@ -107,7 +108,13 @@ def check_sequence(
                     _say_sequence(part, mistake, found, want, report)
                     _confirm_sequence(learner, part, assumed, wrong, report, quiet=True)
                     return assumed, mistake
-    assumed, found = good[0]
+    h_right, c_right = (np.stack(rows) for rows in zip(*want, strict=True))
+
+    def right(entry: tuple[Assumed, States]) -> int:
+        of_c = 0 if entry[1].c is None else right_in(entry[1].c, c_right)
+        return right_in(entry[1].h, h_right) + of_c
+
+    assumed, found = max(good, key=right)
     _say_first_state(part, found, want, report)
     _confirm_sequence(learner, part, assumed, wrong, report, quiet=True)
     return assumed, None

@@ -25,6 +25,7 @@ from lstmkit.lesson.compare import (
     far,
     gates,
     pair,
+    right_in,
     vector,
     what,
     worst,
@@ -56,7 +57,7 @@ def check_step(
     tried = [Assumed(*choice) for choice in choices_of(candidates, says)]
     outcomes = attempt(learner, [step_request(part, assumed, first) for assumed in tried])
     h, c = step(first.weights, first.X[0], first.h, first.c, REFERENCE)
-    good: list[tuple[Assumed, Array, Array, Outcome]] = []
+    good: list[Ran] = []
     odd: list[tuple[Assumed, Any]] = []
     for assumed, outcome in zip(tried, outcomes, strict=False):
         if outcome.failure is not None:
@@ -106,7 +107,7 @@ def check_step(
                     say_named(part.shown, quantity, mistake, *both, report)
                     _confirm_step(learner, part, assumed, mistake, report)
                     return assumed, mistake
-    assumed, h_got, c_got, outcome = good[0]
+    assumed, h_got, c_got, outcome = _likeliest(learner, part, good, (h, c))
     plain = [entry for entry in odd if entry[0].states == entry[0].convention.vectors]
     if plain and assumed.states != assumed.convention.vectors:  # it ran on a mixture by luck
         _say_odd(part, plain, h, report)
@@ -123,6 +124,28 @@ def _agree(outcomes: Sequence[Outcome], tried: Sequence[Case], switches: Mapping
         if found is None or not (close(found[0], h) and close(found[1], c)):
             return False
     return True
+
+
+Ran = tuple[Assumed, Array, Array, Outcome]
+
+
+def _likeliest(learner: Learner, part: Part, good: Sequence[Ran], want: tuple[Array, Array]) -> Ran:
+    """Choose the convention under which most is right: numbers of h and c, else gates.
+
+    Under another one everything is wrong, and what is told of it leads nowhere.
+    """
+    numbers = [right_in(h, want[0]) + right_in(c, want[1]) for _, h, c, _ in good]
+    best = [entry for entry, count in zip(good, numbers, strict=True) if count == max(numbers)]
+    if len(best) == 1 or max(numbers):
+        return best[0]
+    case = cases.steps()[0]
+    right = _gates(case)
+
+    def gates_right(entry: Ran) -> int:
+        seen = _seen(learner, part, entry[0], case, entry[3])
+        return sum(right_in(seen[gate], right[gate]) for gate in seen)
+
+    return max(best[:PROBED], key=gates_right)
 
 
 def _say_odd(part: Part, odd: Sequence[tuple[Assumed, Any]], h: Array, report: Report) -> None:
@@ -156,7 +179,9 @@ def _say_first_divergence(
 ) -> None:
     """Say which quantity is the first that is wrong: z, i, f, g, o, c, h."""
     case = cases.steps()[0]
-    right, seen = _gates(case), _seen(learner, part, assumed, case, got[2])
+    right, seen = _gates(case), {}
+    if not close(got[0], want[0]):  # a right h has right gates: c alone changed after them
+        seen = _seen(learner, part, assumed, case, got[2])
     for gate in "ifgo":
         if gate not in seen or close(seen[gate], right[gate]):
             continue
@@ -177,6 +202,7 @@ def _say_first_divergence(
 
 
 _SHIFT = 0.5
+PROBED = 24  # conventions whose gates are looked at
 
 
 def _undone(gate: str, a: Array) -> Array:
