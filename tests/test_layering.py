@@ -75,6 +75,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "lesson.compare": (7, 1),
     "lesson.laboratory": (7, 1),
     "lesson.record": (7, 1),
+    "lesson.source": (7, 1),
     "lesson.styles": (7, 1),
     "lesson.notebook": (7, 2),
     "lesson.programs": (7, 2),

@@ -749,3 +749,35 @@ def test_a_state_in_the_order_of_tensorflow():
     other = other.replace("    hx =", "    c_prev, h_prev = state\n    hx =")
     other = other.replace("o * np.tanh(c_t), c_t", "c_t, o * np.tanh(c_t)")
     assert "with the state taken and returned as (c, h), as TensorFlow has it" in only(run(other))
+
+
+# What follows from a mistake is no mistake of its own.
+
+
+def notes(report):
+    return [
+        f"{finding.part}: {finding.text}" for finding in report.findings if finding.kind == "note"
+    ]
+
+
+def test_a_sequence_is_not_blamed_for_its_step():
+    odd = SEQUENCE.replace('params["bi"]', '2 * params["bi"]')
+    report = run(odd)
+    assert only(report).startswith("the first quantity that differs is z_t of the input gate")
+    assert "lstm_forward: not judged: it uses lstm_cell_step, which is wrong" in notes(report)
+    assert [f.part for f in report.findings if f.kind == "passed"] == ["lstm_output_layer"]
+    own = odd.replace("h, c = lstm_cell_step(x, h, c, params)", "h, c = 0.5 * h, 0.5 * c")
+    assert [finding.part for finding in run(own).mistakes] == ["lstm_cell_step", "lstm_forward"]
+    through = odd.replace("h, c = lstm_cell_step(x", "h, c = once(x")
+    through += "\n\ndef once(*values):\n    return lstm_cell_step(*values)\n"
+    assert len(run(through).mistakes) == 1
+    few = odd.replace("return states\n", "return states[1:]\n")
+    assert "it returns 5 states; expected 6, one a step" in run(few).text()
+
+
+def test_a_way_back_through_time_is_not_blamed_for_its_step():
+    for old, new in (("dc * g * i", "2 * dc * g * i"), ("dc = dc_t + ", "dc = ")):
+        report = run(BACK_SEQUENCE.replace(old, new))
+        assert [finding.part for finding in report.mistakes] == ["lstm_cell_step_backward"]
+        said = "lstm_backward: not judged: it uses lstm_cell_step_backward, which is wrong"
+        assert said in notes(report)

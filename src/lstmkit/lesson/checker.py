@@ -19,6 +19,7 @@ from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import LESSON, Part, Stated, conventions, find, names_used, stated
 from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped
 from lstmkit.lesson.sequences import check_sequence
+from lstmkit.lesson.source import used_by
 from lstmkit.lesson.steps import check_step
 from lstmkit.naming import SCHEMES, Convention
 from lstmkit.shapes import InputError
@@ -37,6 +38,8 @@ _SIGNATURES = {
     "step backward": "(x_t, h_prev, c_prev, params, dh_t, dc_t)",
     "sequence backward": "(X_seq, h0, c0, params, dh, dc_last)",
 }
+SEEN_ALONE = {"overflow", "in place", "aliased", "alike"}
+"""Mistakes that leave the values right."""
 _ASKED = ("step", "sequence", "output")
 
 
@@ -163,6 +166,7 @@ class _Check:
     says: Stated = field(default_factory=Stated)
     fixed: list[Convention] = field(default_factory=list)
     free: list[Convention] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)  # functions that give wrong values
 
     def run(self, parts: Mapping[str, Part]) -> None:
         names, self.says = names_used(self.program), stated(self.program)
@@ -171,14 +175,39 @@ class _Check:
         for part in _ORDER:
             if part not in parts:
                 continue
+            before = len(self.report.findings)
             try:
                 self._one(part, parts)
+                self._settle(part, parts[part], before)
             except Stopped as stopped:  # the process is gone: the next part gets a new one
                 self.report.add("mistake", parts[part].shown, str(stopped), "stopped")
                 self.learner.load()
         for part in _ASKED:
             if part in parts:
                 _check_docstring(part, parts[part], self.report)
+
+    def _settle(self, part: str, item: Part, before: int) -> None:
+        """Take back what a part is blamed for, where it uses another one that is wrong."""
+        findings, name = self.report.findings, item.method or item.name
+        values = [
+            finding
+            for finding in findings[before:]
+            if finding.kind == "mistake"
+            and not (finding.names and set(finding.names) <= SEEN_ALONE)
+        ]
+        if not values:
+            return
+        base = {"sequence": self.base, "class sequence": self.own_base}.get(part)
+        used = used_by(self.program, name)
+        guilty = [other for other in self.wrong if other in used and other != name]
+        self.wrong.append(name)
+        if guilty and base is None:  # the mistake of a step with a name is reckoned with
+            values = [one for one in values if not one.text.startswith("it returns")]
+            if not values:
+                return
+            findings[:] = [finding for finding in findings if finding not in values]
+            said = f"not judged: it uses {guilty[-1]}, which is wrong"
+            self.report.add("note", item.shown, said, "not judged")
 
     def _one(self, part: str, parts: Mapping[str, Part]) -> None:
         learner, item, says, report = self.learner, parts[part], self.says, self.report
