@@ -781,3 +781,39 @@ def test_a_way_back_through_time_is_not_blamed_for_its_step():
         assert [finding.part for finding in report.mistakes] == ["lstm_cell_step_backward"]
         said = "lstm_backward: not judged: it uses lstm_cell_step_backward, which is wrong"
         assert said in notes(report)
+
+
+ALL = "[(h0, c0), *after]"
+AFTER = (
+    "    dX, dh, dc, total",
+    "    after = lstm_forward(X_seq, h0, c0, params)\n    dX, dh, dc, total",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ([("(*states[t], params", "(X_seq[t], *after[t], params"), AFTER], "states after"),
+        ([("(*states[t], params", "(X_seq[t], *after[t - 1], params"), AFTER], "start missing"),
+        (
+            [("(*states[t], params", f"(X_seq[t], *{ALL}[t - 1], params"), AFTER],
+            "states two before",
+        ),
+        ([("dx, dh, dc, grads =", "dx, dh, _, grads =")], "dc_next kept"),
+        ([("dh_states[t] + dh,", "dh,")], "dh unused"),
+    ],
+)
+def test_what_a_way_back_through_time_gives_its_step(changes, name):
+    source = BACK_SEQUENCE
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    report = run(source)
+    assert only(report)
+    assert report.mistakes[0].names == (name,)
+
+
+def test_a_backward_step_that_passed_is_not_to_be_looked_at_first():
+    source = BACK_SEQUENCE.replace("dh_states[t] + dh,", "1.5 * dh_states[t] + dh,")
+    said = "wrong for a single step already, though the backward step is right: look at which"
+    assert f"lstm_backward: {said} states and gradients it gets" in notes(run(source))

@@ -239,7 +239,9 @@ class _Check:
             check_output(learner, item, turned, report)
         else:
             whole = part == "sequence backward"
-            check_backward(learner, item, whole, self.fixed, says, report, self.assumed)
+            passed = {f.part for f in report.findings if f.kind == "passed"}
+            right = whole and "step backward" in parts and parts["step backward"].shown in passed
+            check_backward(learner, item, whole, self.fixed, says, report, self.assumed, right)
 
     def _assume(self, assumed: Assumed | None, item: Part) -> None:
         """Say which convention was taken, and what cannot be seen because it was not told."""

@@ -120,8 +120,12 @@ def check_backward(
     says: Stated,
     report: Report,
     known: Assumed | None = None,
+    step_right: bool = False,
 ) -> None:
-    """Check a backward step, or with ``whole`` backpropagation through time."""
+    """Check a backward step, or with ``whole`` backpropagation through time.
+
+    ``step_right`` says that the backward step has passed.
+    """
     tried_cases = list(cases.sequences() if whole else cases.steps())
     if "dc" not in part.roles:
         tried_cases = [replace(case, dc=0 * case.dc) for case in tried_cases]
@@ -160,7 +164,7 @@ def check_backward(
     best = max(good, key=lambda entry: sum(close(entry[1][k], truth[k]) for k in truth))
     _say(part, best[1], truth, report, None)
     if whole:
-        _say_shortest(learner, part, best[0], tried_cases, report)
+        _say_shortest(learner, part, best[0], tried_cases, step_right, report)
 
 
 def _true(case: Case, part: Part) -> Gradients:
@@ -235,18 +239,25 @@ def _words(name: str, at: tuple[int, ...]) -> str:
 
 
 def _say_shortest(
-    learner: Learner, part: Part, assumed: Assumed, tried: Sequence[Case], report: Report
+    learner: Learner,
+    part: Part,
+    assumed: Assumed,
+    tried: Sequence[Case],
+    step_right: bool,
+    report: Report,
 ) -> None:
     one = tried[1]
     (outcome,) = learner.call([_call(part, assumed, one, True)])
     found = _read(outcome.value, assumed, one)
     if isinstance(found, dict):
         right = _same(found, _true(one, part))
-        said = (
-            "right for one step: look at what goes from step to step"
-            if right
-            else ("wrong for a single step already: look at the backward step first")
-        )
+        if right:
+            said = "right for one step: look at what goes from step to step"
+        elif step_right:
+            said = "wrong for a single step already, though the backward step is right: look at "
+            said += "which states and gradients it gets"
+        else:
+            said = "wrong for a single step already: look at the backward step first"
         report.add("note", part.shown, said)
 
 

@@ -283,14 +283,30 @@ def _through_time_lines(b: Mapping[str, str]) -> list[str]:
     if b["dc_last"] == "used":
         lines += ["if dc_last is not None:", "    dc_next = dc_next + dc_last"]
     lines.append("for t in reversed(range(len(X_seq))):")
-    own = "dh[t]" if b["dh given"] == "each" else "(dh[t] if t == len(X_seq) - 1 else 0 * dh[t])"
+    own = {
+        "each": "dh[t]",
+        "last": "(dh[t] if t == len(X_seq) - 1 else 0 * dh[t])",
+        "none": "0 * dh[t]",
+    }[b["dh given"]]
     dh = f"{own} + dh_next" if b["dh next"] == "added" else own
+    given = {
+        "before": "states[t]",
+        "after": "states[t + 1]",
+        "last for the start": "states[1:][t - 1]",
+        "two before": "states[t - 1]",
+    }[b["states"]]
+    following = {
+        "passed": "dc_next = dc_prev",
+        "lost": "dc_next = np.zeros_like(c0)",
+        "kept inside": "pass",
+        "kept": "dc_prev = dc_next",
+    }[b["dc next"]]
     inner = [
         f"dh_t = {dh}",
-        "h_prev, c_prev = states[t]",
+        "h_prev, c_prev = " + given,
         "dx, dh_next, dc_prev, grads = lstm_cell_step_backward(",
         "    X_seq[t], h_prev, c_prev, params, dh_t, dc_next)",
-        "dc_next = dc_prev" if b["dc next"] == "passed" else "dc_next = np.zeros_like(c0)",
+        following,
         "dX[t] = dx" if b["dX"] == "in order" else "dX[len(X_seq) - 1 - t] = dx",
     ]
     add = {
