@@ -817,3 +817,63 @@ def test_a_backward_step_that_passed_is_not_to_be_looked_at_first():
     source = BACK_SEQUENCE.replace("dh_states[t] + dh,", "1.5 * dh_states[t] + dh,")
     said = "wrong for a single step already, though the backward step is right: look at which"
     assert f"lstm_backward: {said} states and gradients it gets" in notes(run(source))
+
+
+# Weights that are arguments, and weights in a list.
+
+
+@pytest.mark.parametrize("head", ["x, h, c, W, b", "x, h, c, *, W, b", "x, state, W, b"])
+def test_w_beside_a_bias_is_a_weight(head):
+    body = f'''\
+def lstm_step({head}):
+    """Gates in the order i, f, g, o; h and c (H,); W acts on [h; x]."""
+{"    h, c = state" if "state" in head else ""}
+    i, f, g, o = np.split(W @ np.concatenate([h, x]) + b, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+'''
+    report = run(HEAD + body)
+    assert report.passed, report.text()
+    apart = body.replace("W, b)", "W, U, b)").replace("W @ np.concatenate([h, x])", "W @ x + U @ h")
+    report = run(HEAD + apart.replace("; W acts on [h; x]", ""))
+    assert report.passed, report.text()
+    swapped = run(HEAD + body.replace("i, f, g, o =", "f, i, g, o ="))
+    assert "the input gate and the forget gate swapped" in only(swapped)
+
+
+LIST = (
+    HEAD
+    + """\
+def lstm(inputs, state, params):
+    [W_xi, W_hi, b_i, W_xf, W_hf, b_f, W_xo, W_ho, b_o, W_xc, W_hc, b_c, W_hq, b_q] = params
+    (H, C) = state
+    outputs = []
+    for X in inputs:
+        I = sigmoid(X @ W_xi + H @ W_hi + b_i)
+        F = sigmoid(X @ W_xf + H @ W_hf + b_f)
+        O = sigmoid(X @ W_xo + H @ W_ho + b_o)
+        C = F * C + I * np.tanh(X @ W_xc + H @ W_hc + b_c)
+        H = O * np.tanh(C)
+        outputs.append(H)
+    return outputs, (H, C)
+"""
+)
+
+
+def test_params_that_are_unpacked_in_an_order():
+    assert run(LIST).passed, run(LIST).text()
+    assert "the bias of the forget gate used for the input gate" in only(
+        run(LIST.replace("H @ W_hi + b_i", "H @ W_hi + b_f"))
+    )
+    names = "Wf, bf, Wi, bi, Wc, bc, Wo, bo"
+    several = SEQUENCE.replace("    hx =", f"    {names} = params\n    hx =")
+    several = re.sub(r'params\["(..)"\]', r"\1", several)
+    assert run(several).passed, run(several).text()
+    again = run(several.replace("sigmoid(Wi @ hx + bi)", "sigmoid(Wf @ hx + bf)"))
+    assert "the input gate computed as the forget gate is" in again.mistakes[0].text
+
+
+@pytest.mark.parametrize("new", ["a, b, d, e, k, l, m, n = params", "Wf = params[0]"])
+def test_params_whose_order_is_not_told(new):
+    report = run(STEP.replace("    hx =", f"    {new}\n    hx ="))
+    assert only(report) == 'params: pass a dict, so that names tell what is what: params["Wf"]'

@@ -78,12 +78,15 @@ def named(case: Case, convention: Convention) -> dict[str, Array]:
 def request(part: Part, assumed: Assumed, case: Case, values: Mapping[str, Any]) -> dict[str, Any]:
     """Build a call: every argument by its role, the weights by the learner's names."""
     weights = named(case, assumed.convention)
-    sizes = {"H": len(case.h), "I": case.X.shape[1], "O": 2}
+    sizes = {"H": (H := len(case.h)), "I": case.X.shape[1], "O": 2}
     args: list[Any] = []
     by_names: dict[str, Any] = {}
     for name, role, by_name in part.arguments:
         if role == "params":
             value: Any = weights
+            if part.order:  # with what is no weight of the cell, such as W_hq and b_q
+                rest = {n: np.zeros(2) if n[0] in "bB" else np.zeros((H, 2)) for n in part.order}
+                value = [{**rest, **weights}[n] for n in part.order]
         elif role == "weight":
             value = weights.get(name, np.zeros(sizes["H"]))
         elif role == "state":

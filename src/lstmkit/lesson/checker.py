@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import LESSON, Part, Stated, conventions, find, names_used, stated
 from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped
 from lstmkit.lesson.sequences import check_sequence
-from lstmkit.lesson.source import used_by
+from lstmkit.lesson.source import unpacked, used_by
 from lstmkit.lesson.steps import check_step
-from lstmkit.naming import SCHEMES, Convention
+from lstmkit.naming import SCHEMES, Convention, by_names, names_of
 from lstmkit.shapes import InputError
 
 _TITLES = {
@@ -117,8 +117,11 @@ def check(
                     said = f"what the arguments {', '.join(odd)} are for is not known; expected "
                     said += _SIGNATURES[part.split()[-1] if "class" in part else part]
                     report.add("mistake", item.shown, said, "arguments")
+                elif (ordered := _in_order(program, item)) is None:
+                    said = 'params: pass a dict, so that names tell what is what: params["Wf"]'
+                    report.add("mistake", item.shown, said, "arguments")
                 else:
-                    known[part] = item
+                    known[part] = ordered
             _Check(learner, program, report).run(known)
             report.complete = set(_ASKED) <= set(known)
             if not any(part.startswith("class") for part in parts):
@@ -129,6 +132,17 @@ def check(
             report.add("mistake", program.name, str(stopped), "stopped")
         report.printed = learner.printed
     return report
+
+
+def _in_order(program: Program, item: Part) -> Part | None:
+    """Find out in which order params is unpacked, if it is; None if that tells no weights."""
+    given = [name for name, role, _ in item.arguments if role == "params"]
+    order = unpacked(program, item.method or item.name, given[0]) if given else None
+    if order is None:
+        return item
+    schemes = by_names(set(order))
+    whole = any(set(names_of(scheme)) <= set(order) for scheme in schemes)
+    return replace(item, order=order) if whole else None
 
 
 def _say_loading(program: Program, inventory: Inventory, report: Report) -> None:

@@ -50,6 +50,7 @@ _STATE = re.compile(r"(prev)?(state|states|hc|hx|carry)(prev|t|0|init|tuple|tm1|
 _STATES = re.compile(r"(h\w*|a|states?|hidden\w*|outputs?|lstmout\w*)", re.I)
 _W_OUT = re.compile(r"(w|why|wy|wo|wout|v|weights?|woutput|whq|u)", re.I)
 _B_OUT = re.compile(r"(b|by|bo|bout|bias|boutput|bq|c)", re.I)
+_ALONE = {"W", "U", "R", "b", "B", "bias"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Part:
     method: str | None = None
     init: tuple[tuple[str, str], ...] = ()
     doc: str = ""
+    order: tuple[str, ...] = ()  # of params, where it is a sequence
 
     @property
     def shown(self) -> str:
@@ -95,11 +97,14 @@ def _roles(parameters: Sequence[Sequence[Any]], part: str) -> tuple[tuple[str, s
     known = known_names()
     found: list[tuple[str, str | None, bool, bool]] = []
     taken: set[str] = set()
+    # W is all parameters where it is alone, and a weight beside U, R or a bias.
+    apart = "W" in (names := {str(name) for name, _, _ in parameters}) and names & (_ALONE - {"W"})
     for name, kind, optional in parameters:
         if kind in ("VAR_POSITIONAL", "VAR_KEYWORD"):
             continue
         role = None
-        if part != "output" and name in known and len(parameters) > 4 and name.lower() != "w":
+        several = len(parameters) > 4 and name.lower() != "w"
+        if part != "output" and name in known and (several or (apart and name in _ALONE)):
             role = "weight"
         else:
             for candidate, pattern in tests:
@@ -203,6 +208,10 @@ def names_used(program: Program) -> set[str]:
                 name = node.attr
             elif isinstance(node, ast.arg):
                 name = node.arg
+            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+                several = [t for t in node.targets if isinstance(t, ast.Tuple | ast.List)]
+                names = {n.id for t in several for n in t.elts if isinstance(n, ast.Name)}
+                found |= names & known  # W, b = params
             if isinstance(name, str) and name in known:
                 found.add(name)
     return found
