@@ -672,11 +672,38 @@ def test_the_rows_of_a_batch_must_not_mix():
     assert found["lstm_cell_step"].startswith(
         "right for one row, wrong for a batch of 3 different rows: h_t of row 0, step 0, unit "
     )
+    assert "tried: lstm_forward: a batch of 3 rows" in run(ROWS).text()
     late = ROWS.replace("hs[:, t] = h\n", "hs[:, t] = h\n        h = h[:1] + 0 * h\n")
     assert "lstm_forward: right for one row, wrong for a batch of 3" in run(late).text()
     assert run(ROWS.replace("return hs, (h, c)", "return hs, h")).passed
     alone = mixed.replace("(N, H)", "(1, H)").replace("(N, I)", "(1, I)")
     assert run(alone).passed
+    unsaid = re.sub(r'""".*?"""', "pass", mixed)
+    report = run(unsaid)
+    assert report.passed
+    assert "lstm_cell_step: right for one row, wrong for a batch" in notes(report)[0]
+
+
+def test_a_layer_that_could_be_taken_for_a_step_is_not_given_rows_for_steps():
+    layer = """\
+class LSTM:
+    def __init__(self, input_size, hidden_size):
+        self.W_ih, self.W_hh = np.zeros((2, 2)), np.zeros((2, 2))
+        self.b_ih, self.b_hh = np.zeros(2), np.zeros(2)
+
+    def forward(self, x, state=None):
+        \'\'\'x (T, N, I)\'\'\'
+        (h, c), out = state, []
+        for t in range(len(x)):
+            z = x[t] @ self.W_ih.T + h @ self.W_hh.T + self.b_ih + self.b_hh
+            i, f, g, o = np.split(z, 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+            out.append(h)
+        return np.stack(out), (h, c)
+"""
+    report = run(HEAD + layer)
+    assert report.passed, report.text()
 
 
 # The order of fused gates.

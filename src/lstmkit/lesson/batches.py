@@ -15,7 +15,7 @@ from lstmkit.lesson.cases import Case
 from lstmkit.lesson.compare import far, pair, states, worst
 from lstmkit.lesson.mutants import REFERENCE, sequence
 from lstmkit.lesson.report import Report
-from lstmkit.lesson.roles import Part
+from lstmkit.lesson.roles import Part, Stated
 from lstmkit.lesson.runner import Learner
 from lstmkit.shapes import Array
 
@@ -26,9 +26,12 @@ def check_batch(
     assumed: Assumed,
     started: Sequence[Case],
     whole: bool,
+    says: Stated,
     report: Report,
 ) -> None:
     """Report how the rows of a batch come out wrong, if they do.
+
+    It is a mistake where the code speaks of a batch, and a note elsewhere: nobody asked for one.
 
     Parameters
     ----------
@@ -38,17 +41,19 @@ def check_batch(
         One a row, with the same weights; see `cases.batch`.
     whole : bool
         Whether it is a sequence.
+    says : Stated
+        What the code says of rows.
     report : Report
     """
     layouts = ("T, 1, I", "1, T, I") if whole else ("T, I",)
-    if assumed.states != "row" or assumed.layout not in layouts:
+    if says.one_row or assumed.states != "row" or assumed.layout not in layouts:
         return
     axis = 0 if assumed.layout == "1, T, I" else 1
     X = np.stack([case.X for case in started], axis)
     h, c = (np.stack([getattr(case, name) for case in started]) for name in "hc")
     values = {"x": X if whole else np.stack([case.X[0] for case in started]), "h": h, "c": c}
     (outcome,) = learner.call([request(part, assumed, started[0], values)])
-    if outcome.failure is not None:
+    if outcome.failure is not None or (not whole and _is_sequence(learner, part, assumed, started)):
         return
     for n, case in enumerate(started):
         found = _read(_row(outcome.value, n, len(started)), case, whole)
@@ -67,9 +72,23 @@ def check_batch(
                 numbers = far(float(got[at]), float(expected[at]))
                 said = f"right for one row, wrong for a batch of {len(started)} different rows: "
                 said += f"{name}_t of row {n}, step {at[0]}, unit {at[1]}, {numbers}"
-                report.add("mistake", part.shown, f"{said}; rows must not mix", "batch")
+                kind = "mistake" if says.batch else "note"
+                report.add(kind, part.shown, f"{said}; rows must not mix", "batch")
                 return
     report.tried.append(f"{part.shown}: {started[0].name}")
+
+
+def _is_sequence(learner: Learner, part: Part, assumed: Assumed, started: Sequence[Case]) -> bool:
+    """Whether what was taken for a step takes several x to one state: rows are then steps."""
+    first = started[0]
+    values = {
+        "x": np.stack([case.X[0] for case in started]),
+        "h": first.h[None],
+        "c": first.c[None],
+    }
+    (outcome,) = learner.call([request(part, assumed, first, values)])
+    found = None if outcome.failure else pair(outcome.value)
+    return found is not None and found[0].size == len(first.h)
 
 
 def _read(value: Any, case: Case, whole: bool) -> list[tuple[str, Array | None]]:

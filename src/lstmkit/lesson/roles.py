@@ -236,10 +236,15 @@ class Stated:
     order: str | None = None
     vectors: str | None = None
     one_row: bool = False  # states are said to be (1, H): no batch is meant
+    batch: bool = False  # it speaks of a batch
 
 
 _H_NAME = r"(?:h|a|hidden)(?:_?(?:prev|t|\{?t-1\}?|state|t_prev))*(?:\[t-1\])?"
 _X_NAME = r"(?:x|input)(?:_?t)?"
+_BATCH = (
+    r"\bbatch|\(\s*(?:N|B|m|batch\w*)\s*,"
+    r"|\b(?:N|B|batch\w*)\s*(?:,[^=\n]*)?=[^=\n]*(?:shape\b|len\()"
+)
 _SIZE = r"(?:H|h|n_h|n_a|hidden|hidden_size|hidden_dim|units)"
 
 
@@ -271,7 +276,8 @@ def stated(program: Program) -> Stated:
             vectors.add("column")
         one_row = one_row or bool(re.search(rf"\(\s*1\s*,\s*{_SIZE}\s*\)", line))
     one = [found.pop() if len(found) == 1 else None for found in (concats, orders, vectors)]
-    return Stated(one[0], one[1], one[2], one_row)
+    batch = re.search(_BATCH, f"{said}\n{program.source}") is not None
+    return Stated(one[0], one[1], one[2], one_row, batch)
 
 
 def conventions(program: Program, names: set[str], says: Stated, free: bool) -> list[Convention]:

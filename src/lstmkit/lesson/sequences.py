@@ -71,10 +71,7 @@ def check_sequence(
         found = None if outcome.failure else states(outcome.value, size, steps)
         if found is not None:
             if same_states(found, want):
-                batch = not says.one_row
-                return assumed, _confirm_sequence(
-                    learner, part, assumed, wrong, report, batch=batch
-                )
+                return assumed, _confirm_sequence(learner, part, assumed, wrong, report, says=says)
             good.append((assumed, found))
     if not good:
         ran = [outcome for outcome in outcomes if outcome.failure is None]
@@ -198,7 +195,7 @@ def _confirm_sequence(
     switches: Mapping[str, str],
     report: Report,
     quiet: bool = False,
-    batch: bool = False,
+    says: Stated | None = None,
 ) -> Mistake | None:
     tried = [_started(part, case) for case in cases.sequences()]
     outcomes = learner.call([sequence_request(part, assumed, case) for case in tried])
@@ -215,9 +212,9 @@ def _confirm_sequence(
                 said = f"right on the first numbers, wrong on others ({case.name})"
                 report.add("mistake", part.shown, said)
                 break
-        if batch and len(report.mistakes) == before:
+        if says is not None and len(report.mistakes) == before:
             started = [_started(part, case) for case in cases.batch()]
-            check_batch(learner, part, assumed, started, True, report)
+            check_batch(learner, part, assumed, started, True, says, report)
         if len(report.mistakes) == before:
             report.add("passed", part.shown, "equals the reference on every case")
     report.tried.append(f"{part.shown}: {'; '.join(case.name for case in tried)}")

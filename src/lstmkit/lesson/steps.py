@@ -66,8 +66,7 @@ def check_step(
         shape = vector(h, assumed.states).shape
         if found is not None and found[0].shape == shape == found[1].shape:
             if close(found[0], h) and close(found[1], c):
-                batch = not says.one_row
-                return assumed, _confirm_step(learner, part, assumed, None, report, batch=batch)
+                return assumed, _confirm_step(learner, part, assumed, None, report, says=says)
             good.append((assumed, found[0].reshape(-1), found[1].reshape(-1), outcome))
         else:
             odd.append((assumed, outcome.value))
@@ -280,7 +279,7 @@ def _confirm_step(
     mistake: Mistake | None,
     report: Report,
     quiet: bool = False,
-    batch: bool = False,
+    says: Stated | None = None,
 ) -> Mistake | None:
     """Try the other cases: further numbers, gates at ±1000, arguments that must stay."""
     all_cases = [*cases.steps(), cases.far_out()]
@@ -300,8 +299,8 @@ def _confirm_step(
                         said += far(float(found[0].reshape(-1)[at]), float(h[at]))
                 report.add("mistake", part.shown, said, "overflow" if case is all_cases[-1] else "")
                 break
-    if batch and len(report.mistakes) == before:
-        check_batch(learner, part, assumed, cases.batch(), False, report)
+    if says is not None and len(report.mistakes) == before:
+        check_batch(learner, part, assumed, cases.batch(), False, says, report)
     if len(report.mistakes) == before and mistake is None and not quiet:
         report.add("passed", part.shown, "equals the reference on every case")
     report.tried.append(f"{part.shown}: {'; '.join(case.name for case in all_cases)}")
