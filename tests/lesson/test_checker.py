@@ -802,6 +802,22 @@ def test_a_sequence_is_not_blamed_for_its_step():
     assert "it returns 5 states; expected 6, one a step" in run(few).text()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("    c_t = f", "    c_prev[:] = 0\n    c_t = f", "c_prev changed in place"),
+        ("return o * np.tanh(c_t), c_t", "return np.append(c_t, o)", "it returns an array of shap"),
+        ("c_prev, params):", "c_prev, params, debug):", "what the arguments debug are for is not"),
+    ],
+)
+def test_a_sequence_is_not_blamed_for_what_its_step_does_otherwise(old, new, said):
+    report = run(SEQUENCE.replace(old, new))
+    texts = [f"{f.part}: {f.text}" for f in report.mistakes if "changed" not in f.text]
+    assert not any(text.startswith("lstm_forward") for text in texts), report.text()
+    assert said in report.text()
+    assert "lstm_forward: not judged: it uses lstm_cell_step, which is wrong" in notes(report)
+
+
 def test_a_way_back_through_time_is_not_blamed_for_its_step():
     for old, new in (("dc * g * i", "2 * dc * g * i"), ("dc = dc_t + ", "dc = ")):
         report = run(BACK_SEQUENCE.replace(old, new))

@@ -110,19 +110,21 @@ def check(
                     f"check: {program.name} defines none of {', '.join(_TITLES.values())} or a "
                     "class LSTM; expected at least one of them"
                 )
-            known = {}
+            known: dict[str, Part] = {}
+            unread: list[str] = []
             for part, item in parts.items():
                 odd = [name for name, role, _ in item.arguments if role == "unknown"]
                 if odd:
                     said = f"what the arguments {', '.join(odd)} are for is not known; expected "
                     said += _SIGNATURES[part.split()[-1] if "class" in part else part]
                     report.add("mistake", item.shown, said, "arguments")
+                    unread.append(item.method or item.name)
                 elif (ordered := _in_order(program, item)) is None:
                     said = 'params: pass a dict, so that names tell what is what: params["Wf"]'
                     report.add("mistake", item.shown, said, "arguments")
                 else:
                     known[part] = ordered
-            _Check(learner, program, report).run(known)
+            _Check(learner, program, report, wrong=unread).run(known)
             report.complete = set(_ASKED) <= set(known)
             if not any(part.startswith("class") for part in parts):
                 for part in _ASKED:
@@ -180,7 +182,9 @@ class _Check:
     says: Stated = field(default_factory=Stated)
     fixed: list[Convention] = field(default_factory=list)
     free: list[Convention] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)  # functions that give wrong values
+    wrong: list[str] = field(default_factory=list)  # functions that give wrong values,
+    shapeless: list[str] = field(default_factory=list)  # that do not give states at all,
+    changing: list[str] = field(default_factory=list)  # that change or return their arguments
 
     def run(self, parts: Mapping[str, Part]) -> None:
         names, self.says = names_used(self.program), stated(self.program)
@@ -203,22 +207,25 @@ class _Check:
     def _settle(self, part: str, item: Part, before: int) -> None:
         """Take back what a part is blamed for, where it uses another one that is wrong."""
         findings, name = self.report.findings, item.method or item.name
-        values = [
-            finding
-            for finding in findings[before:]
-            if finding.kind == "mistake"
-            and not (finding.names and set(finding.names) <= SEEN_ALONE)
-        ]
+        mistakes = [finding for finding in findings[before:] if finding.kind == "mistake"]
+        values = [one for one in mistakes if not (one.names and set(one.names) <= SEEN_ALONE)]
+        used = used_by(self.program, name) - {name}
+        if any(one.names in (("in place",), ("aliased",)) for one in mistakes):
+            self.changing.append(name)
         if not values:
             return
         base = {"sequence": self.base, "class sequence": self.own_base}.get(part)
-        used = used_by(self.program, name)
-        guilty = [other for other in self.wrong if other in used and other != name]
-        self.wrong.append(name)
-        if guilty and base is None:  # the mistake of a step with a name is reckoned with
+        # A mistake of a step that has a name is reckoned with: what is left is the sequence's own.
+        guilty = [other for other in self.wrong if other in used and base is None]
+        if any("wrong result" in one.names for one in values):
+            self.shapeless.append(name)
+        elif not set(self.shapeless) & used:  # how many states there are is its own doing
             values = [one for one in values if not one.text.startswith("it returns")]
-            if not values:
-                return
+        self.wrong.append(name)
+        if not guilty:  # one that changes its arguments explains what has no name
+            guilty = [other for other in self.changing if other in used]
+            values = [one for one in values if not one.names]
+        if values and guilty:
             findings[:] = [finding for finding in findings if finding not in values]
             said = f"not judged: it uses {guilty[-1]}, which is wrong"
             self.report.add("note", item.shown, said, "not judged")
