@@ -103,8 +103,8 @@ def _schemes() -> Iterator[Convention]:
     for x, h in (("Wx", "Wh"), ("W_x", "W_h"), ("Wxh", "Whh"), ("W_xh", "W_hh")):
         yield Convention("E", ((x,), (h,)), (("b",),))
         yield Convention("E", ((x,), (h,)), (("bias",),))
-    yield Convention("E", (("W_ih",), ("W_hh",)), (("b_ih",), ("b_hh",)))
-    yield Convention("E", (("W_ih",), ("W_hh",)), (("b",),))
+    yield Convention("E", (("W_ih",), ("W_hh",)), (("b_ih",), ("b_hh",)), order="ifgo")  # PyTorch's
+    yield Convention("E", (("W_ih",), ("W_hh",)), (("b",),), order="ifgo")
     for tail in ("", "_l0"):
         names = ((f"weight_ih{tail}",), (f"weight_hh{tail}",))
         torch = Convention("E", names, ((f"bias_ih{tail}",), (f"bias_hh{tail}",)), order="ifgo")

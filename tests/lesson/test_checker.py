@@ -570,3 +570,353 @@ def test_a_way_back_through_time_is_proved_by_the_complex_step():
 def test_where_the_way_back_through_time_goes_wrong(old, new, text):
     found = [m.text for m in run(BACK_SEQUENCE.replace(old, new)).mistakes]
     assert any(text in said for said in found), found
+
+
+# Two biases, under PyTorch's names.
+
+TWO = (
+    HEAD
+    + '''\
+def lstm_cell_step(x_t, h_prev, c_prev, params):
+    """h_prev, c_prev: (H,)."""
+    z = params["weight_ih"] @ x_t + params["bias_ih"]
+    z = z + params["weight_hh"] @ h_prev + params["bias_hh"]
+    i, f, g, o = np.split(z, 4)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    c_t = f * c_prev + i * g
+    return o * np.tanh(c_t), c_t
+
+
+def lstm_cell_step_backward(x_t, h_prev, c_prev, params, dh_t, dc_t):
+    z = params["weight_ih"] @ x_t + params["bias_ih"]
+    z = z + params["weight_hh"] @ h_prev + params["bias_hh"]
+    i, f, g, o = np.split(z, 4)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    tanh_c = np.tanh(f * c_prev + i * g)
+    dc = dc_t + dh_t * o * (1 - tanh_c**2)
+    dz = [dc * g * i * (1 - i), dc * c_prev * f * (1 - f)]
+    dz = np.concatenate([*dz, dc * i * (1 - g**2), dh_t * tanh_c * o * (1 - o)])
+    grads = {"weight_ih": np.outer(dz, x_t), "weight_hh": np.outer(dz, h_prev)}
+    grads |= {"bias_ih": dz, "bias_hh": dz.copy()}
+    return params["weight_ih"].T @ dz, params["weight_hh"].T @ dz, dc * f, grads
+'''
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (' + params["bias_hh"]\n    i, f', "\n    i, f", "with the second bias left out (step 0"),
+        (' + params["bias_ih"]\n    z', "\n    z", "with the first bias left out (step 0"),
+        (
+            'params["bias_hh"]\n    i',
+            'params["bias_hh"][::-1]\n    i',
+            "the first quantity that di",
+        ),
+        (
+            'params["bias_hh"]\n    i',
+            'np.concatenate([params["bias_hh"][5:10] if len(h_prev) == 5 else '
+            'params["bias_hh"][len(h_prev):2 * len(h_prev)], params["bias_hh"][len(h_prev):]])\n'
+            "    i",
+            "with the second bias of the forget gate used for the input gate (step 0",
+        ),
+    ],
+)
+def test_neither_of_two_biases_can_be_forgotten(old, new, text):
+    assert run(TWO).passed, run(TWO).text()
+    step = TWO.split("def lstm_cell_step_backward")[0]
+    assert text in only(run(step.replace(old, new)))
+
+
+def test_each_of_two_biases_has_the_whole_gradient():
+    report = run(TWO)
+    assert "✓ lstm_cell_step_backward: every gradient equals the complex step's" in report.text()
+    half = run(TWO.replace('"bias_hh": dz.copy()', '"bias_hh": 0.5 * dz'))
+    assert "the first gradient that is wrong is the gradient of the output gate's second bias" in (
+        only(half)
+    )
+    none = run(
+        TWO.replace('"bias_ih": dz, "bias_hh": dz.copy()', '"bias_ih": 0 * dz, "bias_hh": dz')
+    )
+    assert "gradient of the output gate's bias, unit" in only(none)
+
+
+# A batch: code that keeps states as rows.
+
+ROWS = (
+    HEAD
+    + '''\
+def lstm_cell_step(x, h, c, params):
+    """x (N, I), h and c (N, H)."""
+    hx = np.hstack([h, x])
+    i, f, o = (sigmoid(hx @ params["W_" + k] + params["b_" + k]) for k in "ifo")
+    c = f * c + i * np.tanh(hx @ params["W_g"] + params["b_g"])
+    return o * np.tanh(c), c
+
+
+def lstm_forward(x, h0, c0, params):
+    """x (N, T, I)."""
+    hs, h, c = np.zeros((*x.shape[:2], h0.shape[1])), h0, c0
+    for t in range(x.shape[1]):
+        h, c = lstm_cell_step(x[:, t], h, c, params)
+        hs[:, t] = h
+    return hs, (h, c)
+'''
+)
+
+
+def test_the_rows_of_a_batch_must_not_mix():
+    assert run(ROWS).passed, run(ROWS).text()
+    mixed = ROWS.replace("f * c +", "f * c.mean(axis=0) +")
+    found = {finding.part: finding.text for finding in run(mixed).mistakes}
+    assert found["lstm_cell_step"].startswith(
+        "right for one row, wrong for a batch of 3 different rows: h_t of row 0, step 0, unit "
+    )
+    assert "tried: lstm_forward: a batch of 3 rows" in run(ROWS).text()
+    late = ROWS.replace("hs[:, t] = h\n", "hs[:, t] = h\n        h = h[:1] + 0 * h\n")
+    assert "lstm_forward: right for one row, wrong for a batch of 3" in run(late).text()
+    assert run(ROWS.replace("return hs, (h, c)", "return hs, h")).passed
+    alone = mixed.replace("(N, H)", "(1, H)").replace("(N, I)", "(1, I)")
+    assert run(alone).passed
+    unsaid = re.sub(r'""".*?"""', "pass", mixed)
+    report = run(unsaid)
+    assert report.passed
+    assert "lstm_cell_step: right for one row, wrong for a batch" in notes(report)[0]
+
+
+def test_a_layer_that_could_be_taken_for_a_step_is_not_given_rows_for_steps():
+    layer = """\
+class LSTM:
+    def __init__(self, input_size, hidden_size):
+        self.W_ih, self.W_hh = np.zeros((2, 2)), np.zeros((2, 2))
+        self.b_ih, self.b_hh = np.zeros(2), np.zeros(2)
+
+    def forward(self, x, state=None):
+        \'\'\'x (T, N, I)\'\'\'
+        (h, c), out = state, []
+        for t in range(len(x)):
+            z = x[t] @ self.W_ih.T + h @ self.W_hh.T + self.b_ih + self.b_hh
+            i, f, g, o = np.split(z, 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+            out.append(h)
+        return np.stack(out), (h, c)
+"""
+    report = run(HEAD + layer)
+    assert report.passed, report.text()
+
+
+# The order of fused gates.
+
+FUSED = (
+    HEAD
+    + '''\
+def lstm_step(x, h, c, p):
+    """One step; h and c (H,)."""
+    z = p["W_ih"] @ x + p["W_hh"] @ h + p["b_ih"] + p["b_hh"]
+    i, f, g, o = np.split(z, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+'''
+)
+
+
+def test_pytorchs_names_mean_pytorchs_order():
+    assert run(FUSED).passed
+    swapped = FUSED.replace("i, f, g, o =", "f, i, g, o =")
+    report = run(swapped)
+    assert "the input gate and the forget gate swapped (i ↔ f)" in only(report)
+    assert "W_ih is PyTorch's name, so the gates are taken in the order i, f, g, o; if" in (
+        report.text()
+    )
+    assert run(swapped.replace("One step;", "Gates in the order f, i, g, o;")).passed
+
+
+def test_an_order_that_was_inferred_is_said_to_be():
+    other = FUSED.replace("_ih", "x").replace("_hh", "h").replace('p["bx"] + p["bh"]', 'p["b"]')
+    note = "the order of the gates, f, i, g, o, was inferred, so a swap of gates"
+    report = run(other.replace("i, f, g, o =", "f, i, g, o ="))
+    assert report.passed
+    assert f"· lstm_step: {note}" in report.text()
+    told = run(other.replace("One step;", "Gates in the order i, f, g, o;"))
+    assert told.passed
+    assert "was inferred" not in told.text()
+
+
+# Where the convention is open, too.
+
+
+def test_what_differs_is_told_under_the_convention_that_fits_best():
+    figo = FUSED.replace("_ih", "x").replace("_hh", "h").replace('p["bx"] + p["bh"]', 'p["b"]')
+    figo = figo.replace("i, f, g, o =", "f, i, g, o =")
+    only_c = run(figo.replace("np.tanh(c), c\n", "np.tanh(c), c * 1.01\n"))
+    assert only(only_c).startswith("the first quantity that differs is c_t (step 0, unit ")
+    assert "gates in the order f, i, g, o" in only_c.assumed[0]
+    gate = run(figo.replace("sigmoid(i) *", "sigmoid(i)**1.1 *"))
+    assert only(gate).startswith("the first quantity that differs is i_t (the input gate) (")
+    crossed = re.sub(r'params\["([Wb])(.)"\]', r'params["\1_\2"]', STEP).replace("[h; x]", "both")
+    crossed = crossed.replace("[h_prev, x_t]", "[x_t, h_prev]")
+    report = run(crossed.replace("np.tanh(c_t), c_t", "np.tanh(c_t) * 1.01, c_t"))
+    assert only(report).startswith("the first quantity that differs is ")
+    assert "z_t" not in only(report)
+    assert "W·x on [x; h]" in report.assumed[0]
+
+
+def test_a_sequence_alone_is_told_under_the_convention_that_fits_best():
+    loop = SEQUENCE.split("def lstm_output_layer")[0].replace("lstm_cell_step", "one_of_mine")
+    loop = re.sub(r'params\["([Wb])(.)"\]', r'params["\1_\2"]', loop).replace("[h; x]", "both")
+    loop = loop.replace("[h_prev, x_t]", "[x_t, h_prev]")
+    report = run(loop.replace("states.append((h, c))", "states.append((h, c * 1.01))"))
+    assert only(report).startswith("the first state that differs is c of step 0 (unit")
+    assert "W·x on [x; h]" in report.assumed[0]
+
+
+def test_a_state_in_the_order_of_tensorflow():
+    other = STEP.replace("x_t, h_prev, c_prev, params", "x_t, state, params")
+    other = other.replace("    hx =", "    c_prev, h_prev = state\n    hx =")
+    other = other.replace("o * np.tanh(c_t), c_t", "c_t, o * np.tanh(c_t)")
+    assert "with the state taken and returned as (c, h), as TensorFlow has it" in only(run(other))
+
+
+# What follows from a mistake is no mistake of its own.
+
+
+def notes(report):
+    return [
+        f"{finding.part}: {finding.text}" for finding in report.findings if finding.kind == "note"
+    ]
+
+
+def test_a_sequence_is_not_blamed_for_its_step():
+    odd = SEQUENCE.replace('params["bi"]', '2 * params["bi"]')
+    report = run(odd)
+    assert only(report).startswith("the first quantity that differs is z_t of the input gate")
+    assert "lstm_forward: not judged: it uses lstm_cell_step, which is wrong" in notes(report)
+    assert [f.part for f in report.findings if f.kind == "passed"] == ["lstm_output_layer"]
+    own = odd.replace("h, c = lstm_cell_step(x, h, c, params)", "h, c = 0.5 * h, 0.5 * c")
+    assert [finding.part for finding in run(own).mistakes] == ["lstm_cell_step", "lstm_forward"]
+    through = odd.replace("h, c = lstm_cell_step(x", "h, c = once(x")
+    through += "\n\ndef once(*values):\n    return lstm_cell_step(*values)\n"
+    assert len(run(through).mistakes) == 1
+    few = odd.replace("return states\n", "return states[1:]\n")
+    assert "it returns 5 states; expected 6, one a step" in run(few).text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("    c_t = f", "    c_prev[:] = 0\n    c_t = f", "c_prev changed in place"),
+        ("return o * np.tanh(c_t), c_t", "return np.append(c_t, o)", "it returns an array of shap"),
+        ("c_prev, params):", "c_prev, params, debug):", "what the arguments debug are for is not"),
+    ],
+)
+def test_a_sequence_is_not_blamed_for_what_its_step_does_otherwise(old, new, said):
+    report = run(SEQUENCE.replace(old, new))
+    texts = [f"{f.part}: {f.text}" for f in report.mistakes if "changed" not in f.text]
+    assert not any(text.startswith("lstm_forward") for text in texts), report.text()
+    assert said in report.text()
+    assert "lstm_forward: not judged: it uses lstm_cell_step, which is wrong" in notes(report)
+
+
+def test_a_way_back_through_time_is_not_blamed_for_its_step():
+    for old, new in (("dc * g * i", "2 * dc * g * i"), ("dc = dc_t + ", "dc = ")):
+        report = run(BACK_SEQUENCE.replace(old, new))
+        assert [finding.part for finding in report.mistakes] == ["lstm_cell_step_backward"]
+        said = "lstm_backward: not judged: it uses lstm_cell_step_backward, which is wrong"
+        assert said in notes(report)
+
+
+ALL = "[(h0, c0), *after]"
+AFTER = (
+    "    dX, dh, dc, total",
+    "    after = lstm_forward(X_seq, h0, c0, params)\n    dX, dh, dc, total",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ([("(*states[t], params", "(X_seq[t], *after[t], params"), AFTER], "states after"),
+        ([("(*states[t], params", "(X_seq[t], *after[t - 1], params"), AFTER], "start missing"),
+        (
+            [("(*states[t], params", f"(X_seq[t], *{ALL}[t - 1], params"), AFTER],
+            "states two before",
+        ),
+        ([("dx, dh, dc, grads =", "dx, dh, _, grads =")], "dc_next kept"),
+        ([("dh_states[t] + dh,", "dh,")], "dh unused"),
+    ],
+)
+def test_what_a_way_back_through_time_gives_its_step(changes, name):
+    source = BACK_SEQUENCE
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    report = run(source)
+    assert only(report)
+    assert report.mistakes[0].names == (name,)
+
+
+def test_a_backward_step_that_passed_is_not_to_be_looked_at_first():
+    source = BACK_SEQUENCE.replace("dh_states[t] + dh,", "1.5 * dh_states[t] + dh,")
+    said = "wrong for a single step already, though the backward step is right: look at which"
+    assert f"lstm_backward: {said} states and gradients it gets" in notes(run(source))
+
+
+# Weights that are arguments, and weights in a list.
+
+
+@pytest.mark.parametrize("head", ["x, h, c, W, b", "x, h, c, *, W, b", "x, state, W, b"])
+def test_w_beside_a_bias_is_a_weight(head):
+    body = f'''\
+def lstm_step({head}):
+    """Gates in the order i, f, g, o; h and c (H,); W acts on [h; x]."""
+{"    h, c = state" if "state" in head else ""}
+    i, f, g, o = np.split(W @ np.concatenate([h, x]) + b, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+'''
+    report = run(HEAD + body)
+    assert report.passed, report.text()
+    apart = body.replace("W, b)", "W, U, b)").replace("W @ np.concatenate([h, x])", "W @ x + U @ h")
+    report = run(HEAD + apart.replace("; W acts on [h; x]", ""))
+    assert report.passed, report.text()
+    swapped = run(HEAD + body.replace("i, f, g, o =", "f, i, g, o ="))
+    assert "the input gate and the forget gate swapped" in only(swapped)
+
+
+LIST = (
+    HEAD
+    + """\
+def lstm(inputs, state, params):
+    [W_xi, W_hi, b_i, W_xf, W_hf, b_f, W_xo, W_ho, b_o, W_xc, W_hc, b_c, W_hq, b_q] = params
+    (H, C) = state
+    outputs = []
+    for X in inputs:
+        I = sigmoid(X @ W_xi + H @ W_hi + b_i)
+        F = sigmoid(X @ W_xf + H @ W_hf + b_f)
+        O = sigmoid(X @ W_xo + H @ W_ho + b_o)
+        C = F * C + I * np.tanh(X @ W_xc + H @ W_hc + b_c)
+        H = O * np.tanh(C)
+        outputs.append(H)
+    return outputs, (H, C)
+"""
+)
+
+
+def test_params_that_are_unpacked_in_an_order():
+    assert run(LIST).passed, run(LIST).text()
+    assert "the bias of the forget gate used for the input gate" in only(
+        run(LIST.replace("H @ W_hi + b_i", "H @ W_hi + b_f"))
+    )
+    names = "Wf, bf, Wi, bi, Wc, bc, Wo, bo"
+    several = SEQUENCE.replace("    hx =", f"    {names} = params\n    hx =")
+    several = re.sub(r'params\["(..)"\]', r"\1", several)
+    assert run(several).passed, run(several).text()
+    again = run(several.replace("sigmoid(Wi @ hx + bi)", "sigmoid(Wf @ hx + bf)"))
+    assert "the input gate computed as the forget gate is" in again.mistakes[0].text
+
+
+@pytest.mark.parametrize("new", ["a, b, d, e, k, l, m, n = params", "Wf = params[0]"])
+def test_params_whose_order_is_not_told(new):
+    report = run(STEP.replace("    hx =", f"    {new}\n    hx ="))
+    assert only(report) == 'params: pass a dict, so that names tell what is what: params["Wf"]'

@@ -8,7 +8,16 @@ import pytest
 from lstmkit.conventions import to_textbook
 from lstmkit.lesson import cases
 from lstmkit.lesson.backward import BACKWARD, SEQUENCE_BACK, STEP_BACK, backward, complex_step
-from lstmkit.lesson.mutants import GATES, REFERENCE, SEQUENCE, STEP, pairs, sequence, step
+from lstmkit.lesson.mutants import (
+    GATES,
+    REFERENCE,
+    SEQUENCE,
+    STEP,
+    one_of_two_biases,
+    pairs,
+    sequence,
+    step,
+)
 from lstmkit.textbook import lstm_backward, lstm_cell_step, lstm_forward
 
 EVERY_STEP = (*cases.steps(), cases.far_out())
@@ -58,6 +67,13 @@ def test_every_mistake_changes_the_result_and_no_two_are_alike():
     for mistake in SEQUENCE:
         switches = {**REFERENCE, **mistake.switches}
         wrong = np.array(sequence(case.weights, case.X, case.h, case.c, switches))
+        key = wrong.round(9).tobytes()
+        assert key not in seen, (mistake.name, seen.get(key))
+        seen[key] = mistake.name
+    case = cases.steps()[0]
+    for mistake in one_of_two_biases():
+        switches = {**REFERENCE, **mistake.switches}
+        wrong = np.concatenate(step(case.weights, case.X[0], case.h, case.c, switches))
         key = wrong.round(9).tobytes()
         assert key not in seen, (mistake.name, seen.get(key))
         seen[key] = mistake.name

@@ -33,6 +33,7 @@ BACKWARD: Mapping[str, str] = {
     "dc next": "passed",
     "dc_last": "used",
     "dh given": "each",
+    "states": "before",
     "sum": "all",
     "dX": "in order",
 }
@@ -93,14 +94,24 @@ def backward(
     states = [(h0, c0), *sequence(w, X, h0, c0, REFERENCE)]
     zeros = np.zeros_like(h0)
     dh_t, dc_t = zeros, dc_last if s["dc_last"] == "used" else zeros
+    start = dc_t
+    given = {  # the state that each step gets for the one before it
+        "before": states[:-1],
+        "after": states[1:],
+        "last for the start": [states[-1], *states[1:-1]],
+        "two before": [states[-1], *states[:-2]] if len(X) > 1 else states[-1:],
+    }[s["states"]]
     steps, rows = [], []
     for t in reversed(range(len(X))):
-        own = dh[t] if s["dh given"] == "each" or t == len(X) - 1 else zeros
+        all_own = s["dh given"] == "each"
+        own = dh[t] if all_own or (t == len(X) - 1 and s["dh given"] == "last") else zeros
         incoming = own + dh_t if s["dh next"] == "added" else own
-        h_prev, c_prev = states[t]
+        h_prev, c_prev = given[t]
         dx, dh_t, dc_t, grads = _step_back(w, X[t], h_prev, c_prev, incoming, dc_t, s)
         if s["dc next"] == "lost":
             dc_t_out, dc_t = dc_t, zeros
+        elif s["dc next"] in ("kept", "kept inside"):
+            dc_t_out, dc_t = dc_t if s["dc next"] == "kept inside" else start, start
         else:
             dc_t_out = dc_t
         steps.append(grads)
@@ -231,6 +242,33 @@ def _mistakes() -> tuple[list[Mistake], list[Mistake]]:
             "dh, dc next lost",
             "neither dh_next nor dc_next passed back",
             {"dh next": "no", "dc next": "lost"},
+        ),
+        (
+            "dc_next kept",
+            "dc_next never updated: each step, and dc0, gets the gradient in the last c",
+            {"dc next": "kept"},
+        ),
+        (
+            "dc_next kept inside",
+            "dc_next never updated: each step gets the gradient in the last c",
+            {"dc next": "kept inside"},
+        ),
+        ("dh unused", "dh[t] never added: the steps see dh_next alone", {"dh given": "none"}),
+        (
+            "states after",
+            "each step given the state after it for the one before it (off by one: S[t+1] for "
+            "S[t], or the list of states without the start)",
+            {"states": "after"},
+        ),
+        (
+            "start missing",
+            "the first step given the last state for the start: S[t−1] is S[−1] at t = 0",
+            {"states": "last for the start"},
+        ),
+        (
+            "states two before",
+            "each step given the state before the one before it (off by one: S[t−1] for S[t])",
+            {"states": "two before"},
         ),
         ("dh last only", "dh of the last step alone used", {"dh given": "last"}),
         (

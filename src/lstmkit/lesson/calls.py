@@ -60,15 +60,33 @@ def laid_out(X: Array, layout: str) -> Array:
     }[layout]
 
 
+def named(case: Case, convention: Convention) -> dict[str, Array]:
+    """Write a case's weights by the learner's names; two biases are different, and none is zero.
+
+    Were one of them zero, code that leaves it out would pass.
+    """
+    if len(convention.biases) < 2:
+        return write(case.ours, convention)
+    ours = case.ours
+    weights = write({**ours, "bias": ours["bias"] - case.second["bias"]}, convention)
+    second = write({**ours, **case.second}, convention)
+    for first_name, second_name in zip(*convention.biases, strict=True):
+        weights[second_name] = second[first_name]
+    return weights
+
+
 def request(part: Part, assumed: Assumed, case: Case, values: Mapping[str, Any]) -> dict[str, Any]:
     """Build a call: every argument by its role, the weights by the learner's names."""
-    weights = write(case.ours, assumed.convention)
-    sizes = {"H": len(case.h), "I": case.X.shape[1], "O": 2}
+    weights = named(case, assumed.convention)
+    sizes = {"H": (H := len(case.h)), "I": case.X.shape[1], "O": 2}
     args: list[Any] = []
-    named: dict[str, Any] = {}
+    by_names: dict[str, Any] = {}
     for name, role, by_name in part.arguments:
         if role == "params":
             value: Any = weights
+            if part.order:  # with what is no weight of the cell, such as W_hq and b_q
+                rest = {n: np.zeros(2) if n[0] in "bB" else np.zeros((H, 2)) for n in part.order}
+                value = [{**rest, **weights}[n] for n in part.order]
         elif role == "weight":
             value = weights.get(name, np.zeros(sizes["H"]))
         elif role == "state":
@@ -78,10 +96,10 @@ def request(part: Part, assumed: Assumed, case: Case, values: Mapping[str, Any])
         else:
             continue
         if by_name:
-            named[name] = value
+            by_names[name] = value
         else:
             args.append(value)
-    call: dict[str, Any] = {"name": part.name, "args": args, "named": named}
+    call: dict[str, Any] = {"name": part.name, "args": args, "named": by_names}
     if part.method:
         held: dict[str, Any] = dict(weights)
         call |= {"method": part.method, "init": [sizes[role] for _, role in part.init]}

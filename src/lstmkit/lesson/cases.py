@@ -7,7 +7,7 @@ not zero, gates are driven out to ±1000, and a sequence has one step or more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -38,6 +38,11 @@ class Case:
             "bias": np.concatenate([w.b[gate] for gate in GATES]),
         }
 
+    @property
+    def second(self) -> dict[str, Array]:
+        """The second of two biases, stacked; the first is what is left of their sum."""
+        return {"bias": np.concatenate([self.weights.second[gate] for gate in GATES])}
+
 
 def by_gate(ours: Mapping[str, Array]) -> Weights:
     """Take the stacked weights apart."""
@@ -48,10 +53,12 @@ def by_gate(ours: Mapping[str, Array]) -> Weights:
 def make(name: str, seed: int, hidden: int, inputs: int, steps: int, scale: float = 0.6) -> Case:
     """Draw a case."""
     rng = np.random.default_rng(seed)
+    other = np.random.default_rng(1000 + seed)  # so that the numbers of one bias stay what they are
     weights = Weights(
         {gate: rng.normal(0, scale, (hidden, inputs)) for gate in GATES},
         {gate: rng.normal(0, scale, (hidden, hidden)) for gate in GATES},
         {gate: rng.normal(0, scale, hidden) for gate in GATES},
+        {gate: other.normal(0, scale, hidden) for gate in GATES},
     )
     draw = [rng.normal(size=shape) for shape in ((steps, inputs), hidden, hidden, (steps, hidden))]
     X, h, c, dh = draw
@@ -66,11 +73,7 @@ def _far_out() -> Case:
         for k, g in enumerate(GATES)
     }
     bias = {gate: 1000.0 * sign for gate, sign in signs.items()}
-    return Case(case.name, Weights(case.weights.x, case.weights.h, bias), *_rest(case))
-
-
-def _rest(case: Case) -> tuple[Array, Array, Array, Array, Array]:
-    return case.X, case.h, case.c, case.dh, case.dc
+    return replace(case, weights=replace(case.weights, b=bias))
 
 
 @lru_cache
@@ -81,6 +84,13 @@ def steps() -> tuple[Case, ...]:
         make("H = 3, I = 7", 2, 3, 7, 1),
         make("H = 5, I = 3, other numbers", 3, 5, 3, 1, 1.5),
     )
+
+
+@lru_cache
+def batch() -> tuple[Case, ...]:
+    """Give three rows for the same weights; 3, T, H and I all differ."""
+    rows = [make("a batch of 3 rows", seed, 5, 4, 6) for seed in (8, 9, 10)]
+    return tuple(replace(row, weights=rows[0].weights) for row in rows)
 
 
 @lru_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import LESSON, Part, Stated, conventions, find, names_used, stated
 from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped
 from lstmkit.lesson.sequences import check_sequence
+from lstmkit.lesson.source import unpacked, used_by
 from lstmkit.lesson.steps import check_step
-from lstmkit.naming import Convention
+from lstmkit.naming import SCHEMES, Convention, by_names, names_of
 from lstmkit.shapes import InputError
 
 _TITLES = {
@@ -37,6 +38,8 @@ _SIGNATURES = {
     "step backward": "(x_t, h_prev, c_prev, params, dh_t, dc_t)",
     "sequence backward": "(X_seq, h0, c0, params, dh, dc_last)",
 }
+SEEN_ALONE = {"overflow", "in place", "aliased", "alike"}
+"""Mistakes that leave the values right."""
 _ASKED = ("step", "sequence", "output")
 
 
@@ -107,16 +110,21 @@ def check(
                     f"check: {program.name} defines none of {', '.join(_TITLES.values())} or a "
                     "class LSTM; expected at least one of them"
                 )
-            known = {}
+            known: dict[str, Part] = {}
+            unread: list[str] = []
             for part, item in parts.items():
                 odd = [name for name, role, _ in item.arguments if role == "unknown"]
                 if odd:
                     said = f"what the arguments {', '.join(odd)} are for is not known; expected "
                     said += _SIGNATURES[part.split()[-1] if "class" in part else part]
                     report.add("mistake", item.shown, said, "arguments")
+                    unread.append(item.method or item.name)
+                elif (ordered := _in_order(program, item)) is None:
+                    said = 'params: pass a dict, so that names tell what is what: params["Wf"]'
+                    report.add("mistake", item.shown, said, "arguments")
                 else:
-                    known[part] = item
-            _Check(learner, program, report).run(known)
+                    known[part] = ordered
+            _Check(learner, program, report, wrong=unread).run(known)
             report.complete = set(_ASKED) <= set(known)
             if not any(part.startswith("class") for part in parts):
                 for part in _ASKED:
@@ -126,6 +134,17 @@ def check(
             report.add("mistake", program.name, str(stopped), "stopped")
         report.printed = learner.printed
     return report
+
+
+def _in_order(program: Program, item: Part) -> Part | None:
+    """Find out in which order params is unpacked, if it is; None if that tells no weights."""
+    given = [name for name, role, _ in item.arguments if role == "params"]
+    order = unpacked(program, item.method or item.name, given[0]) if given else None
+    if order is None:
+        return item
+    schemes = by_names(set(order))
+    whole = any(set(names_of(scheme)) <= set(order) for scheme in schemes)
+    return replace(item, order=order) if whole else None
 
 
 def _say_loading(program: Program, inventory: Inventory, report: Report) -> None:
@@ -163,6 +182,9 @@ class _Check:
     says: Stated = field(default_factory=Stated)
     fixed: list[Convention] = field(default_factory=list)
     free: list[Convention] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)  # functions that give wrong values,
+    shapeless: list[str] = field(default_factory=list)  # that do not give states at all,
+    changing: list[str] = field(default_factory=list)  # that change or return their arguments
 
     def run(self, parts: Mapping[str, Part]) -> None:
         names, self.says = names_used(self.program), stated(self.program)
@@ -171,8 +193,10 @@ class _Check:
         for part in _ORDER:
             if part not in parts:
                 continue
+            before = len(self.report.findings)
             try:
                 self._one(part, parts)
+                self._settle(part, parts[part], before)
             except Stopped as stopped:  # the process is gone: the next part gets a new one
                 self.report.add("mistake", parts[part].shown, str(stopped), "stopped")
                 self.learner.load()
@@ -180,16 +204,42 @@ class _Check:
             if part in parts:
                 _check_docstring(part, parts[part], self.report)
 
+    def _settle(self, part: str, item: Part, before: int) -> None:
+        """Take back what a part is blamed for, where it uses another one that is wrong."""
+        findings, name = self.report.findings, item.method or item.name
+        mistakes = [finding for finding in findings[before:] if finding.kind == "mistake"]
+        values = [one for one in mistakes if not (one.names and set(one.names) <= SEEN_ALONE)]
+        used = used_by(self.program, name) - {name}
+        if any(one.names in (("in place",), ("aliased",)) for one in mistakes):
+            self.changing.append(name)
+        if not values:
+            return
+        base = {"sequence": self.base, "class sequence": self.own_base}.get(part)
+        # A mistake of a step that has a name is reckoned with: what is left is the sequence's own.
+        guilty = [other for other in self.wrong if other in used and base is None]
+        if any("wrong result" in one.names for one in values):
+            self.shapeless.append(name)
+        elif not set(self.shapeless) & used:  # how many states there are is its own doing
+            values = [one for one in values if not one.text.startswith("it returns")]
+        self.wrong.append(name)
+        if not guilty:  # one that changes its arguments explains what has no name
+            guilty = [other for other in self.changing if other in used]
+            values = [one for one in values if not one.names]
+        if values and guilty:
+            findings[:] = [finding for finding in findings if finding not in values]
+            said = f"not judged: it uses {guilty[-1]}, which is wrong"
+            self.report.add("note", item.shown, said, "not judged")
+
     def _one(self, part: str, parts: Mapping[str, Part]) -> None:
         learner, item, says, report = self.learner, parts[part], self.says, self.report
         if part == "step":
             self.assumed, self.base = check_step(learner, item, self.fixed, says, report)
-            _assume(self.assumed, report)
+            self._assume(self.assumed, item)
         elif part == "sequence":
             before = (self.assumed, self.base)
             found, _ = check_sequence(learner, item, self.fixed, says, report, *before)
             self.assumed = self.assumed or found
-            _assume(found, report)
+            self._assume(found, item)
         elif part == "class step":
             trial = Report(report.program)
             self.own, self.own_base = check_step(learner, item, self.free, says, trial)
@@ -198,7 +248,7 @@ class _Check:
                 self.own, self.own_base = check_sequence(learner, item, self.free, says, trial)
             report.findings += trial.findings
             report.tried += trial.tried
-            _assume(self.own, report)
+            self._assume(self.own, item)
             if self.own is not None:
                 _check_start(learner, item, self.own, report)
         elif part == "class sequence":
@@ -210,7 +260,27 @@ class _Check:
             check_output(learner, item, turned, report)
         else:
             whole = part == "sequence backward"
-            check_backward(learner, item, whole, self.fixed, says, report, self.assumed)
+            passed = {f.part for f in report.findings if f.kind == "passed"}
+            right = whole and "step backward" in parts and parts["step backward"].shown in passed
+            check_backward(learner, item, whole, self.fixed, says, report, self.assumed, right)
+
+    def _assume(self, assumed: Assumed | None, item: Part) -> None:
+        """Say which convention was taken, and what cannot be seen because it was not told."""
+        if assumed is None or assumed.describe() in self.report.assumed:
+            return
+        self.report.assumed.append(assumed.describe())
+        convention = assumed.convention
+        if convention.order is None or self.says.order is not None:
+            return
+        order, name = ", ".join(convention.order), convention.matrices[0][0]
+        if all(scheme.order is None for scheme in SCHEMES if scheme.matrices[0] == (name,)):
+            said = f"the order of the gates, {order}, was inferred, so a swap of gates that makes "
+            said += "another usual order cannot show; state the order in the docstring"
+            self.report.add("note", item.shown, said, "order inferred")
+        elif self.report.mistakes:
+            said = f"{name} is PyTorch's name, so the gates are taken in the order {order}; if you "
+            said += "mean another, state it in the docstring"
+            self.report.add("note", item.shown, said)
 
 
 def _check_start(learner: Learner, part: Part, assumed: Assumed, report: Report) -> None:
@@ -230,11 +300,6 @@ def _check_start(learner: Learner, part: Part, assumed: Assumed, report: Report)
             report.add(
                 "mistake", part.name, f"{said}generator, not each from the same seed", "alike"
             )
-
-
-def _assume(assumed: Assumed | None, report: Report) -> None:
-    if assumed is not None and assumed.describe() not in report.assumed:
-        report.assumed.append(assumed.describe())
 
 
 _ROLES = {

@@ -82,7 +82,7 @@ def _read(value: Any, assumed: Assumed, case: Case) -> Gradients | str:
         if array.shape != like.shape and not (vector_like and array.size == like.size):
             return f"the gradient of {name} has shape {array.shape}; expected {like.shape}"
         plain[name] = array.reshape(like.shape)
-    ours, _ = read(plain, assumed.convention, owner="dparams")
+    ours, _ = read(plain, _with_bias(assumed.convention, 0), owner="dparams")
     weights = cases.by_gate(ours)
     if assumed.layout == "I, T":
         dx = dx.T
@@ -91,10 +91,24 @@ def _read(value: Any, assumed: Assumed, case: Case) -> Gradients | str:
     for gate in GATES:
         result |= {f"Wx.{gate}": weights.x[gate], f"Wh.{gate}": weights.h[gate]}
         result[f"b.{gate}"] = weights.b[gate]
+    if len(assumed.convention.biases) == 2:  # each of them has the whole gradient, dz
+        ours, _ = read(plain, _with_bias(assumed.convention, 1), owner="dparams")
+        second = cases.by_gate(ours)
+        result |= {f"second b.{gate}": second.b[gate] for gate in GATES}
     return result
 
 
+def _with_bias(convention: Convention, which: int) -> Convention:
+    return replace(convention, biases=convention.biases[which : which + 1])
+
+
+def _both(truth: Gradients, found: Gradients) -> Gradients:
+    """Give the truth for all that was found: a second bias has the gradient of the first."""
+    return {**truth, **{name: truth[f"b.{name[-1]}"] for name in found if name not in truth}}
+
+
 def _same(got: Gradients, want: Gradients) -> bool:
+    want = _both(want, got)
     return all(close(got[name], want[name]) for name in want)
 
 
@@ -106,8 +120,12 @@ def check_backward(
     says: Stated,
     report: Report,
     known: Assumed | None = None,
+    step_right: bool = False,
 ) -> None:
-    """Check a backward step, or with ``whole`` backpropagation through time."""
+    """Check a backward step, or with ``whole`` backpropagation through time.
+
+    ``step_right`` says that the backward step has passed.
+    """
     tried_cases = list(cases.sequences() if whole else cases.steps())
     if "dc" not in part.roles:
         tried_cases = [replace(case, dc=0 * case.dc) for case in tried_cases]
@@ -146,7 +164,7 @@ def check_backward(
     best = max(good, key=lambda entry: sum(close(entry[1][k], truth[k]) for k in truth))
     _say(part, best[1], truth, report, None)
     if whole:
-        _say_shortest(learner, part, best[0], tried_cases, report)
+        _say_shortest(learner, part, best[0], tried_cases, step_right, report)
 
 
 def _true(case: Case, part: Part) -> Gradients:
@@ -167,8 +185,13 @@ def _say(
     part: Part, found: Gradients, truth: Gradients, report: Report, mistake: Mistake | None
 ) -> None:
     """Say which gradient is the first that is wrong; biases come first: they are dz itself."""
-    order = [f"b.{g}" for g in "ogif"] + [f"Wx.{g}" for g in GATES] + [f"Wh.{g}" for g in GATES]
-    for name in [*order, "x", "h0", "c0"]:
+    truth = _both(truth, found)
+    order = (
+        [f"{which}b.{g}" for which in ("", "second ") for g in "ogif"]
+        + [f"Wx.{g}" for g in GATES]
+        + [f"Wh.{g}" for g in GATES]
+    )
+    for name in [name for name in [*order, "x", "h0", "c0"] if name in truth]:
         if close(found[name], truth[name]):
             continue
         at = worst(found[name], truth[name])
@@ -206,23 +229,35 @@ def _words(name: str, at: tuple[int, ...]) -> str:
     if name in ("h0", "c0"):
         return f"d{name[0]}_prev, unit {at[0]}"
     kind, gate = name.split(".")
-    what_of = {"b": "bias", "Wx": "weights for x", "Wh": "weights for h"}[kind]
+    what_of = {
+        "b": "bias",
+        "second b": "second bias",
+        "Wx": "weights for x",
+        "Wh": "weights for h",
+    }[kind]
     return f"the gradient of the {NAMES[gate]}'s {what_of}, unit {at[0]}"
 
 
 def _say_shortest(
-    learner: Learner, part: Part, assumed: Assumed, tried: Sequence[Case], report: Report
+    learner: Learner,
+    part: Part,
+    assumed: Assumed,
+    tried: Sequence[Case],
+    step_right: bool,
+    report: Report,
 ) -> None:
     one = tried[1]
     (outcome,) = learner.call([_call(part, assumed, one, True)])
     found = _read(outcome.value, assumed, one)
     if isinstance(found, dict):
         right = _same(found, _true(one, part))
-        said = (
-            "right for one step: look at what goes from step to step"
-            if right
-            else ("wrong for a single step already: look at the backward step first")
-        )
+        if right:
+            said = "right for one step: look at what goes from step to step"
+        elif step_right:
+            said = "wrong for a single step already, though the backward step is right: look at "
+            said += "which states and gradients it gets"
+        else:
+            said = "wrong for a single step already: look at the backward step first"
         report.add("note", part.shown, said)
 
 

@@ -9,7 +9,7 @@ found in public repositories, issue threads and forums.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations, permutations, product
 
@@ -24,11 +24,15 @@ NAMES = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output g
 
 @dataclass(frozen=True)
 class Weights:
-    """One cell's weights by gate: ``x[gate] (H, I)``, ``h[gate] (H, H)``, ``b[gate] (H,)``."""
+    """One cell's weights by gate: ``x[gate] (H, I)``, ``h[gate] (H, H)``, ``b[gate] (H,)``.
+
+    Where people have two biases, ``b`` is their sum and ``second[gate] (H,)`` the second.
+    """
 
     x: Mapping[str, Array]
     h: Mapping[str, Array]
     b: Mapping[str, Array]
+    second: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,14 @@ class Mistake:
 
 REFERENCE: Mapping[str, str] = {
     **{f"{part}.{gate}": gate for part in "xhb" for gate in GATES},  # whose matrices and bias
+    **{f"{one} bias.{gate}": gate for one in ("first", "second") for gate in GATES},  # of two
     **{f"act.{gate}": "tanh" if gate == "g" else "sigmoid" for gate in GATES},
     **{f"use.{gate}": gate for gate in GATES},  # which value is used as i, f, g, o
     "concat": "straight",
     "transposed": "no",
     "memory": "f*c + i*g",
     "hidden": "o*tanh(c)",
+    "given": "h, c",
     "returned": "h, c",
     "h next": "h",
     "c next": "c",
@@ -118,6 +124,8 @@ HIDDENS: dict[str, Callable[..., Array]] = {
 
 def step(weights: Weights, x: Array, h: Array, c: Array, s: Mapping[str, str]) -> tuple[Array, ...]:
     """Take one step with the switches s: return what is returned, then h and c for the next."""
+    if s["given"] == "c, h":
+        h, c = c, h
     size = len(h)
     values = {}
     for gate in GATES:
@@ -136,6 +144,13 @@ def step(weights: Weights, x: Array, h: Array, c: Array, s: Mapping[str, str]) -
                 z = z + (matrix.T if s["transposed"] == "yes" else matrix) @ h
         if s[f"b.{gate}"] != "-":
             z = z + weights.b[s[f"b.{gate}"]]
+        for one in ("first", "second"):
+            if s[f"{one} bias.{gate}"] != gate:
+                z = (
+                    z
+                    - _one_bias(weights, one, gate)
+                    + _one_bias(weights, one, s[f"{one} bias.{gate}"])
+                )
         values[gate] = ACTIVATIONS[s[f"act.{gate}"]](z)
     i, f, g, o = (values[s[f"use.{gate}"]] for gate in GATES)
     c_new = MEMORIES[s["memory"]](i, f, g, o, c, h)
@@ -143,6 +158,13 @@ def step(weights: Weights, x: Array, h: Array, c: Array, s: Mapping[str, str]) -
     results = {"h": h_new, "c": c_new, "c_prev": c}
     first, second = s["returned"].split(", ")
     return results[first], results[second]
+
+
+def _one_bias(weights: Weights, one: str, gate: str) -> Array | float:
+    """Give the first or the second of two biases; nothing for the gate ``"-"``."""
+    if gate == "-":
+        return 0.0
+    return weights.second[gate] if one == "second" else weights.b[gate] - weights.second[gate]
 
 
 def sequence(
@@ -297,6 +319,9 @@ def _step_mistakes() -> list[Mistake]:
     add("returned c, h", "c and h returned in the other order", returned="c, h")
     add("returned h, h", "h returned twice, in the place of c too", returned="h, h")
     add("returned c, c", "c returned twice, in the place of h too", returned="c, c")
+    add("given c, h", "h_prev and c_prev taken for each other", given="c, h")
+    said = "the state taken and returned as (c, h), as TensorFlow has it; expected (h, c)"
+    add("(c, h) for (h, c)", said, given="c, h", returned="c, h")
     add("c_prev returned", "c_prev returned in the place of the new c", returned="h, c_prev")
     for a, b in (("f", "g"), ("g", "o")):
         said = f"the values of the {NAMES[a]} and the {NAMES[b]} exchanged after the activations"
@@ -395,6 +420,35 @@ def _sequence_mistakes() -> list[Mistake]:
 
 STEP = tuple(_step_mistakes())
 SEQUENCE = tuple(_sequence_mistakes())
+
+
+@lru_cache
+def one_of_two_biases() -> tuple[Mistake, ...]:
+    """List what people get wrong with one bias where there are two, the fewest gates first."""
+    found = []
+    for one in ("first", "second"):
+        said = f"the {one} bias left out"
+        none = {f"{one} bias.{gate}": "-" for gate in GATES}
+        found.append(Mistake(f"{one} bias missing", said, none))
+        wrong: dict[str, list[Mistake]] = {gate: [] for gate in GATES}
+        for a in GATES:
+            for b in (*GATES, "-"):
+                if b == a:
+                    continue
+                said = f"the {one} bias of the {NAMES.get(b)} used for the {NAMES[a]}"
+                name = f"{one} b{b} for {a}"
+                if b == "-":
+                    name, said = f"{one} b{a} missing", f"the {one} bias of the {NAMES[a]} left out"
+                wrong[a].append(Mistake(name, said, {f"{one} bias.{a}": b}))
+        for many in range(1, 5):
+            for gates in combinations(GATES, many):
+                for several in product(*(wrong[gate] for gate in gates)):
+                    *before, mistake = several
+                    for other in reversed(before):
+                        mistake = other + mistake
+                    if mistake.switches != none:
+                        found.append(mistake)
+    return tuple(found)
 
 
 @lru_cache

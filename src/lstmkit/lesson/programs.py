@@ -22,7 +22,8 @@ def _formula(text: str, c: str) -> str:
 
 
 def _step_lines(style: Style, s: Mapping[str, str], extra: Mapping[str, str]) -> list[str]:
-    lines = gate_lines(style, s)
+    lines = ["h_prev, c_prev = c_prev, h_prev"] if s["given"] == "c, h" else []
+    lines += gate_lines(style, s)
     if any(s[f"use.{gate}"] != gate for gate in GATES):
         lines.append("i, f, g, o = " + ", ".join(s[f"use.{gate}"] for gate in GATES))
     lines += extra.get("before c", "").splitlines()
@@ -168,12 +169,8 @@ def write_program(
     loop = _sequence_lines(style, s, extra)
     doc = '"""Run over X_seq (T, I): the same step, T times."""'
     if style.access == "class":
-        made = []
-        for gate in GATES:
-            made += [f"self.{name} = np.zeros(1)" for name in style.keys(gate)]
-        init = _function(
-            "def __init__(self, input_size, hidden_size):", list(dict.fromkeys(made)), "", 1
-        )
+        made = [f"self.{name} = np.zeros(1)" for name in style.names()]
+        init = _function("def __init__(self, input_size, hidden_size):", made, "", 1)
         head = "def step(self, x_t, h_prev, c_prev):"
         methods = [init, _function(head, step, _doc(style), 1)]
         methods.append(_function("def run(self, X_seq, h0, c0):", loop, doc, 1))
@@ -237,10 +234,14 @@ def _back_lines(style: Style, b: Mapping[str, str]) -> list[str]:
     sources = {g: b[f"bias.{g}"] for g in GATES}
     bias = {g: f"dz_{k}" if k != "-" else "np.zeros(H)" for g, k in sources.items()}
     if style.family == "E":
-        for name, given in (("Wx", "x_t"), ("Wh", h_in)):
+        x_key, h_key, b_key = style.keys("i")
+        for name, given in ((x_key, "x_t"), (h_key, h_in)):
             pieces = ", ".join(outer.format(gate, given) for gate in style.order)
             lines.append(f'grads["{name}"] = np.concatenate([{pieces}], axis={0 if wide else 1})')
-        lines.append(f'grads["b"] = np.concatenate([{", ".join(bias[g] for g in style.order)}])')
+        stacked = f"np.concatenate([{', '.join(bias[g] for g in style.order)}])"
+        lines.append(f'grads["{b_key}"] = {stacked}')
+        if style.biases == 2:
+            lines.append(f'grads["{style.second("i")}"] = {stacked}')
     else:
         for gate in GATES:
             x_key, h_key, b_key = style.keys(gate)
@@ -250,6 +251,8 @@ def _back_lines(style: Style, b: Mapping[str, str]) -> list[str]:
                 lines.append(f'grads["{x_key}"] = {outer.format(gate, "x_t")}')
                 lines.append(f'grads["{h_key}"] = {outer.format(gate, h_in)}')
             lines.append(f'grads["{b_key}"] = {bias[gate]}.copy()')
+            if style.biases == 2:
+                lines.append(f'grads["{style.second(gate)}"] = {bias[gate]}.copy()')
     dx, dh = ["np.zeros_like(x_t)"], ["np.zeros_like(h_prev)"]
     for gate in GATES:
         if b[f"dh from {gate}"] == "no":
@@ -280,14 +283,30 @@ def _through_time_lines(b: Mapping[str, str]) -> list[str]:
     if b["dc_last"] == "used":
         lines += ["if dc_last is not None:", "    dc_next = dc_next + dc_last"]
     lines.append("for t in reversed(range(len(X_seq))):")
-    own = "dh[t]" if b["dh given"] == "each" else "(dh[t] if t == len(X_seq) - 1 else 0 * dh[t])"
+    own = {
+        "each": "dh[t]",
+        "last": "(dh[t] if t == len(X_seq) - 1 else 0 * dh[t])",
+        "none": "0 * dh[t]",
+    }[b["dh given"]]
     dh = f"{own} + dh_next" if b["dh next"] == "added" else own
+    given = {
+        "before": "states[t]",
+        "after": "states[t + 1]",
+        "last for the start": "states[1:][t - 1]",
+        "two before": "states[t - 1]",
+    }[b["states"]]
+    following = {
+        "passed": "dc_next = dc_prev",
+        "lost": "dc_next = np.zeros_like(c0)",
+        "kept inside": "pass",
+        "kept": "dc_prev = dc_next",
+    }[b["dc next"]]
     inner = [
         f"dh_t = {dh}",
-        "h_prev, c_prev = states[t]",
+        "h_prev, c_prev = " + given,
         "dx, dh_next, dc_prev, grads = lstm_cell_step_backward(",
         "    X_seq[t], h_prev, c_prev, params, dh_t, dc_next)",
-        "dc_next = dc_prev" if b["dc next"] == "passed" else "dc_next = np.zeros_like(c0)",
+        following,
         "dX[t] = dx" if b["dX"] == "in order" else "dX[len(X_seq) - 1 - t] = dx",
     ]
     add = {

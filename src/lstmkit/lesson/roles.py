@@ -50,6 +50,7 @@ _STATE = re.compile(r"(prev)?(state|states|hc|hx|carry)(prev|t|0|init|tuple|tm1|
 _STATES = re.compile(r"(h\w*|a|states?|hidden\w*|outputs?|lstmout\w*)", re.I)
 _W_OUT = re.compile(r"(w|why|wy|wo|wout|v|weights?|woutput|whq|u)", re.I)
 _B_OUT = re.compile(r"(b|by|bo|bout|bias|boutput|bq|c)", re.I)
+_ALONE = {"W", "U", "R", "b", "B", "bias"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Part:
     method: str | None = None
     init: tuple[tuple[str, str], ...] = ()
     doc: str = ""
+    order: tuple[str, ...] = ()  # of params, where it is a sequence
 
     @property
     def shown(self) -> str:
@@ -95,11 +97,14 @@ def _roles(parameters: Sequence[Sequence[Any]], part: str) -> tuple[tuple[str, s
     known = known_names()
     found: list[tuple[str, str | None, bool, bool]] = []
     taken: set[str] = set()
+    # W is all parameters where it is alone, and a weight beside U, R or a bias.
+    apart = "W" in (names := {str(name) for name, _, _ in parameters}) and names & (_ALONE - {"W"})
     for name, kind, optional in parameters:
         if kind in ("VAR_POSITIONAL", "VAR_KEYWORD"):
             continue
         role = None
-        if part != "output" and name in known and len(parameters) > 4 and name.lower() != "w":
+        several = len(parameters) > 4 and name.lower() != "w"
+        if part != "output" and name in known and (several or (apart and name in _ALONE)):
             role = "weight"
         else:
             for candidate, pattern in tests:
@@ -203,6 +208,10 @@ def names_used(program: Program) -> set[str]:
                 name = node.attr
             elif isinstance(node, ast.arg):
                 name = node.arg
+            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+                several = [t for t in node.targets if isinstance(t, ast.Tuple | ast.List)]
+                names = {n.id for t in several for n in t.elts if isinstance(n, ast.Name)}
+                found |= names & known  # W, b = params
             if isinstance(name, str) and name in known:
                 found.add(name)
     return found
@@ -226,10 +235,16 @@ class Stated:
     concat: str | None = None
     order: str | None = None
     vectors: str | None = None
+    one_row: bool = False  # states are said to be (1, H): no batch is meant
+    batch: bool = False  # it speaks of a batch
 
 
 _H_NAME = r"(?:h|a|hidden)(?:_?(?:prev|t|\{?t-1\}?|state|t_prev))*(?:\[t-1\])?"
 _X_NAME = r"(?:x|input)(?:_?t)?"
+_BATCH = (
+    r"\bbatch|\(\s*(?:N|B|m|batch\w*)\s*,"
+    r"|\b(?:N|B|batch\w*)\s*(?:,[^=\n]*)?=[^=\n]*(?:shape\b|len\()"
+)
 _SIZE = r"(?:H|h|n_h|n_a|hidden|hidden_size|hidden_dim|units)"
 
 
@@ -251,6 +266,7 @@ def stated(program: Program) -> Stated:
             if sorted(order) == sorted("ifgo"):
                 orders.add(order)
     vectors = set()
+    one_row = False
     for line in said.splitlines():
         if not re.search(r"\b[hHcC](?:_?prev|_?t|0)?\b|state", line):
             continue
@@ -258,8 +274,10 @@ def stated(program: Program) -> Stated:
             vectors.add("flat")
         if re.search(rf"\(\s*{_SIZE}\s*,\s*1\s*\)", line):
             vectors.add("column")
+        one_row = one_row or bool(re.search(rf"\(\s*1\s*,\s*{_SIZE}\s*\)", line))
     one = [found.pop() if len(found) == 1 else None for found in (concats, orders, vectors)]
-    return Stated(*one)
+    batch = re.search(_BATCH, f"{said}\n{program.source}") is not None
+    return Stated(one[0], one[1], one[2], one_row, batch)
 
 
 def conventions(program: Program, names: set[str], says: Stated, free: bool) -> list[Convention]:
@@ -283,7 +301,8 @@ def conventions(program: Program, names: set[str], says: Stated, free: bool) -> 
                         continue
                 elif layout.concat == "xh" and not free and layout.family in "AF":
                     continue
-            if layout.order is not None and says.order is not None and scheme.order is None:
+            own = scheme.order is None or scheme.matrices[0] == ("W_ih",)  # written by hand
+            if layout.order is not None and says.order is not None and own:
                 layout = replace(layout, order=says.order)
             if layout not in found:
                 found.append(layout)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstmkit.lesson import cases
+from lstmkit.lesson.batches import check_batch
 from lstmkit.lesson.calls import (
     LAYOUTS,
     Assumed,
@@ -21,8 +22,10 @@ from lstmkit.lesson.calls import (
 )
 from lstmkit.lesson.cases import Case
 from lstmkit.lesson.compare import (
+    States,
     close,
     far,
+    right_in,
     same_states,
     states,
     what,
@@ -33,6 +36,7 @@ from lstmkit.lesson.mutants import (
     SEQUENCE,
     STEP,
     Mistake,
+    one_of_two_biases,
     pairs,
     sequence,
 )
@@ -67,7 +71,7 @@ def check_sequence(
         found = None if outcome.failure else states(outcome.value, size, steps)
         if found is not None:
             if same_states(found, want):
-                return assumed, _confirm_sequence(learner, part, assumed, wrong, report)
+                return assumed, _confirm_sequence(learner, part, assumed, wrong, report, says=says)
             good.append((assumed, found))
     if not good:
         ran = [outcome for outcome in outcomes if outcome.failure is None]
@@ -85,6 +89,9 @@ def check_sequence(
                 report.add("note", part.shown, said)
                 return assumed, None
     singles = SEQUENCE if known else (*SEQUENCE, *STEP)
+    if not known and any(len(assumed.convention.biases) == 2 for assumed, _ in good):
+        alone = [mistake for mistake in one_of_two_biases() if "+" not in mistake.name]
+        singles = (*singles, *alone)
     doubles = pairs("sequence")
     for mutants in (singles, STEP if known else (), doubles):
         for mistake in mutants:
@@ -98,7 +105,13 @@ def check_sequence(
                     _say_sequence(part, mistake, found, want, report)
                     _confirm_sequence(learner, part, assumed, wrong, report, quiet=True)
                     return assumed, mistake
-    assumed, found = good[0]
+    h_right, c_right = (np.stack(rows) for rows in zip(*want, strict=True))
+
+    def right(entry: tuple[Assumed, States]) -> int:
+        of_c = 0 if entry[1].c is None else right_in(entry[1].c, c_right)
+        return right_in(entry[1].h, h_right) + of_c
+
+    assumed, found = max(good, key=right)
     _say_first_state(part, found, want, report)
     _confirm_sequence(learner, part, assumed, wrong, report, quiet=True)
     return assumed, None
@@ -182,6 +195,7 @@ def _confirm_sequence(
     switches: Mapping[str, str],
     report: Report,
     quiet: bool = False,
+    says: Stated | None = None,
 ) -> Mistake | None:
     tried = [_started(part, case) for case in cases.sequences()]
     outcomes = learner.call([sequence_request(part, assumed, case) for case in tried])
@@ -190,12 +204,17 @@ def _confirm_sequence(
     if not quiet:
         for case, outcome in zip(tried, outcomes, strict=True):
             found = states(outcome.value, len(case.h), len(case.X))
+            if found is not None and len(case.X) == 1:  # (hs, h_T) looks like (hs, cs) here
+                found = States(found.h)
             if outcome.failure is None and (
                 found is None or not same_states(found, _run(case, REFERENCE))
             ):
                 said = f"right on the first numbers, wrong on others ({case.name})"
                 report.add("mistake", part.shown, said)
                 break
+        if says is not None and len(report.mistakes) == before:
+            started = [_started(part, case) for case in cases.batch()]
+            check_batch(learner, part, assumed, started, True, says, report)
         if len(report.mistakes) == before:
             report.add("passed", part.shown, "equals the reference on every case")
     report.tried.append(f"{part.shown}: {'; '.join(case.name for case in tried)}")

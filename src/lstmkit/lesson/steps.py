@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstmkit.lesson import cases
+from lstmkit.lesson.batches import check_batch
 from lstmkit.lesson.calls import (
     Assumed,
     attempt,
@@ -24,6 +25,7 @@ from lstmkit.lesson.compare import (
     far,
     gates,
     pair,
+    right_in,
     vector,
     what,
     worst,
@@ -35,6 +37,7 @@ from lstmkit.lesson.mutants import (
     REFERENCE,
     STEP,
     Mistake,
+    one_of_two_biases,
     pairs,
     step,
     triples,
@@ -54,7 +57,7 @@ def check_step(
     tried = [Assumed(*choice) for choice in choices_of(candidates, says)]
     outcomes = attempt(learner, [step_request(part, assumed, first) for assumed in tried])
     h, c = step(first.weights, first.X[0], first.h, first.c, REFERENCE)
-    good: list[tuple[Assumed, Array, Array, Outcome]] = []
+    good: list[Ran] = []
     odd: list[tuple[Assumed, Any]] = []
     for assumed, outcome in zip(tried, outcomes, strict=False):
         if outcome.failure is not None:
@@ -63,7 +66,7 @@ def check_step(
         shape = vector(h, assumed.states).shape
         if found is not None and found[0].shape == shape == found[1].shape:
             if close(found[0], h) and close(found[1], c):
-                return assumed, _confirm_step(learner, part, assumed, None, report)
+                return assumed, _confirm_step(learner, part, assumed, None, report, says=says)
             good.append((assumed, found[0].reshape(-1), found[1].reshape(-1), outcome))
         else:
             odd.append((assumed, outcome.value))
@@ -83,11 +86,17 @@ def check_step(
         say_crash(part, [outcome.failure for outcome in outcomes], report)
         return None, None
 
-    for mutants in (STEP, pairs("step"), triples()):
+    two = [entry for entry in good if len(entry[0].convention.biases) == 2]
+    for mutants, ran in (
+        (STEP, good),
+        (one_of_two_biases() if two else (), two),
+        (pairs("step"), good),
+        (triples(), good),
+    ):
         for mistake in mutants:
             switches = {**REFERENCE, **mistake.switches}
             h_wrong, c_wrong = step(first.weights, first.X[0], first.h, first.c, switches)
-            for assumed, h_got, c_got, _ in good:
+            for assumed, h_got, c_got, _ in ran:
                 if not (close(h_got, h_wrong) and close(c_got, c_wrong)):
                     continue
                 calls = [step_request(part, assumed, case) for case in (second, third)]
@@ -97,7 +106,7 @@ def check_step(
                     say_named(part.shown, quantity, mistake, *both, report)
                     _confirm_step(learner, part, assumed, mistake, report)
                     return assumed, mistake
-    assumed, h_got, c_got, outcome = good[0]
+    assumed, h_got, c_got, outcome = _likeliest(learner, part, good, (h, c))
     plain = [entry for entry in odd if entry[0].states == entry[0].convention.vectors]
     if plain and assumed.states != assumed.convention.vectors:  # it ran on a mixture by luck
         _say_odd(part, plain, h, report)
@@ -114,6 +123,28 @@ def _agree(outcomes: Sequence[Outcome], tried: Sequence[Case], switches: Mapping
         if found is None or not (close(found[0], h) and close(found[1], c)):
             return False
     return True
+
+
+Ran = tuple[Assumed, Array, Array, Outcome]
+
+
+def _likeliest(learner: Learner, part: Part, good: Sequence[Ran], want: tuple[Array, Array]) -> Ran:
+    """Choose the convention under which most is right: numbers of h and c, else gates.
+
+    Under another one everything is wrong, and what is told of it leads nowhere.
+    """
+    numbers = [right_in(h, want[0]) + right_in(c, want[1]) for _, h, c, _ in good]
+    best = [entry for entry, count in zip(good, numbers, strict=True) if count == max(numbers)]
+    if len(best) == 1 or max(numbers):
+        return best[0]
+    case = cases.steps()[0]
+    right = _gates(case)
+
+    def gates_right(entry: Ran) -> int:
+        seen = _seen(learner, part, entry[0], case, entry[3])
+        return sum(right_in(seen[gate], right[gate]) for gate in seen)
+
+    return max(best[:PROBED], key=gates_right)
 
 
 def _say_odd(part: Part, odd: Sequence[tuple[Assumed, Any]], h: Array, report: Report) -> None:
@@ -147,7 +178,9 @@ def _say_first_divergence(
 ) -> None:
     """Say which quantity is the first that is wrong: z, i, f, g, o, c, h."""
     case = cases.steps()[0]
-    right, seen = _gates(case), _seen(learner, part, assumed, case, got[2])
+    right, seen = _gates(case), {}
+    if not close(got[0], want[0]):  # a right h has right gates: c alone changed after them
+        seen = _seen(learner, part, assumed, case, got[2])
     for gate in "ifgo":
         if gate not in seen or close(seen[gate], right[gate]):
             continue
@@ -168,6 +201,7 @@ def _say_first_divergence(
 
 
 _SHIFT = 0.5
+PROBED = 24  # conventions whose gates are looked at
 
 
 def _undone(gate: str, a: Array) -> Array:
@@ -245,6 +279,7 @@ def _confirm_step(
     mistake: Mistake | None,
     report: Report,
     quiet: bool = False,
+    says: Stated | None = None,
 ) -> Mistake | None:
     """Try the other cases: further numbers, gates at ±1000, arguments that must stay."""
     all_cases = [*cases.steps(), cases.far_out()]
@@ -264,6 +299,8 @@ def _confirm_step(
                         said += far(float(found[0].reshape(-1)[at]), float(h[at]))
                 report.add("mistake", part.shown, said, "overflow" if case is all_cases[-1] else "")
                 break
+    if says is not None and len(report.mistakes) == before:
+        check_batch(learner, part, assumed, cases.batch(), False, says, report)
     if len(report.mistakes) == before and mistake is None and not quiet:
         report.add("passed", part.shown, "equals the reference on every case")
     report.tried.append(f"{part.shown}: {'; '.join(case.name for case in all_cases)}")

@@ -1,6 +1,6 @@
 """How strong the checker is: which of the mistakes it catches, and how many it names rightly.
 
-Two corpora are written as source text: every known mistake in three conventions, and 60 correct
+Two corpora are written as source text: every known mistake in three conventions, and 64 correct
 programs in all families. Each program is checked as a learner's would be, in its own process.
 """
 
@@ -14,7 +14,15 @@ import numpy as np
 from lstmkit.lesson import cases
 from lstmkit.lesson.backward import BACKWARD, SEQUENCE_BACK, STEP_BACK
 from lstmkit.lesson.checker import check
-from lstmkit.lesson.mutants import REFERENCE, SEQUENCE, STEP, Mistake, pairs, step
+from lstmkit.lesson.mutants import (
+    REFERENCE,
+    SEQUENCE,
+    STEP,
+    Mistake,
+    one_of_two_biases,
+    pairs,
+    step,
+)
 from lstmkit.lesson.program import Cell, Program
 from lstmkit.lesson.programs import OUTPUTS, write_program
 from lstmkit.lesson.report import Finding
@@ -45,6 +53,14 @@ FLAT = tuple(
     for s in STYLES
     if s.states == "flat" and s.access in ("dict", "unpack")
 )
+
+TWO_BIASES = (
+    Style("E", biases=2, stated=False),
+    Style("D", biases=2, candidate="g"),
+    Style("E", biases=2, states="column", access="unpack"),
+    Style("D", biases=2, candidate="g", states="row", orientation="xW"),
+)
+"""PyTorch's names: a bias for x and a bias for h."""
 
 _IN_PLACE: tuple[tuple[str, dict[str, str]], ...] = (
     ("in place", {"c": "c_prev *= f\nc_prev += i * g\nc_t = c_prev"}),
@@ -122,6 +138,12 @@ def mistakes() -> Iterator[Written]:
             continue
         styles = TOGETHER if "concat" in both.switches else STYLES  # all of [h; x]
         yield _written(both.name, styles[number % len(styles)], switches=both.switches)
+    for mistake in one_of_two_biases():
+        if "+" in mistake.name:
+            continue
+        number += 1
+        for style in _turn(TWO_BIASES, number):
+            yield _written(mistake.name, style, switches=mistake.switches)
     for output in OUTPUTS:
         if output == "right":
             continue
@@ -171,7 +193,7 @@ def _written(expected: str, style: Style, **settings: object) -> Written:
 
 
 def correct() -> list[Written]:
-    """Write 60 correct programs, no two the same, in all families."""
+    """Write 64 correct programs, no two the same, in all families."""
     styles: list[Style] = []
     turns = {"Wx": "xW", "xW": "Wx"}
     for style in STYLES:
@@ -188,12 +210,12 @@ def correct() -> list[Written]:
             style = Style(family, orientation, states=states, sigmoid="tanh", candidate="C")
             styles.append(replace(style, access="unpack", stated=False))
     found: dict[str, Written] = {}
-    for style in styles:
+    for style in (*TWO_BIASES, *styles):
         plain = style.states == "flat" and style.returns == "pairs"
         both = plain and style.access in ("dict", "unpack")
         source = write_program(style, back=BACKWARD if both else None)
         found.setdefault(source, Written(f"correct in {style.name}", source))
-    return list(found.values())[:60]
+    return list(found.values())[:64]
 
 
 def measure(

@@ -31,6 +31,8 @@ class Style:
         ``"dict"``, ``"unpack"`` (first into variables), ``"class"`` or ``"args"``.
     returns : str
         What a sequence gives: ``"pairs"``, ``"arrays"``, ``"h and last"``.
+    biases : int
+        2 for PyTorch's names, in the families D and E: a bias for x and a bias for h.
     """
 
     family: str
@@ -44,6 +46,7 @@ class Style:
     roles: str = "W=x"
     returns: str = "pairs"
     stated: bool = True
+    biases: int = 1
 
     @property
     def name(self) -> str:
@@ -51,6 +54,7 @@ class Style:
         parts = [self.family, self.orientation, self.states, self.access, self.returns]
         parts += [self.order] if self.family == "E" else []
         parts += [self.concat] if self.family in "ABF" else []
+        parts += ["two biases"] if self.biases == 2 else []
         return " ".join(parts)
 
     @property
@@ -74,13 +78,24 @@ class Style:
         if self.family == "C":
             both = (f"W_{k}", f"U_{k}") if self.roles == "W=x" else (f"U_{k}", f"W_{k}")
             return (*both, f"b_{k}")
+        if self.biases == 2:
+            return (
+                (f"W_i{k}", f"W_h{k}", f"b_i{k}")
+                if self.family == "D"
+                else ("W_ih", "W_hh", "b_ih")
+            )
         if self.family == "D":
             return f"W_x{k}", f"W_h{k}", f"b_{k}"
         return "Wx", "Wh", "b"
 
+    def second(self, gate: str) -> str:
+        """Return the name of a gate's second bias."""
+        return f"b_h{self.letter(gate)}" if self.family == "D" else "b_hh"
+
     def names(self) -> list[str]:
         """List all names once."""
         found = [self.keys(gate)[part] for part in range(3) for gate in GATES]
+        found += [self.second(gate) for gate in GATES] if self.biases == 2 else []
         return list(dict.fromkeys(found))
 
     def get(self, name: str) -> str:
@@ -103,31 +118,36 @@ def _piece(style: Style, gate: str, text: str) -> str:
 def _z(style: Style, gate: str, s: Mapping[str, str]) -> str:
     x, h, b = s[f"x.{gate}"], s[f"h.{gate}"], s[f"b.{gate}"]
     terms = []
+    first, second = (s[f"{one} bias.{gate}"] for one in ("first", "second"))
+    biases = [b if first == gate else first]
+    biases += [b if second == gate else second] if style.biases == 2 else []
+    names = [style.keys(g)[2] if g != "-" else "" for g in biases[:1]]
+    names += [style.second(g) if g != "-" else "" for g in biases[1:]]
     if style.family == "E":
-        if x == h == b:
+        if all(source == x for source in (h, *biases)):
             return _piece(style, x, "z")
         terms = [_piece(style, x, "zx")] if x != "-" else []
         terms += [_piece(style, h, "zh")] if h != "-" else []
-        terms += [_piece(style, b, style.get("b"))] if b != "-" else []
+        for source, name in zip(biases, names, strict=True):
+            terms += [_piece(style, source, style.get(name))] if source != "-" else []
         return " + ".join(terms) or "np.zeros_like(h_prev)"
     if style.together and x == h and x != "-":
         terms = [_product(style, style.get(style.keys(x)[0]), "hx")]
     elif style.together:  # one of the two from elsewhere, or left out: cut the matrix
-        first = "[:, :H]" if style.orientation == "Wx" else "[:H]"
+        start = "[:, :H]" if style.orientation == "Wx" else "[:H]"
         last = "[:, H:]" if style.orientation == "Wx" else "[H:]"
         if style.concat == "xh":
-            first = "[:, I:]" if style.orientation == "Wx" else "[I:]"
+            start = "[:, I:]" if style.orientation == "Wx" else "[I:]"
             last = "[:, :I]" if style.orientation == "Wx" else "[:I]"
         terms = [_product(style, style.get(style.keys(x)[0]) + last, "x_t")] if x != "-" else []
         if h != "-":
-            terms.append(_product(style, style.get(style.keys(h)[0]) + first, "h_prev"))
+            terms.append(_product(style, style.get(style.keys(h)[0]) + start, "h_prev"))
     else:
         turn = ".T" if s["transposed"] == "yes" else ""
         terms = [_product(style, style.get(style.keys(x)[0]), "x_t")] if x != "-" else []
         if h != "-":
             terms.append(_product(style, style.get(style.keys(h)[1]) + turn, "h_prev"))
-    if b != "-":
-        terms.append(style.get(style.keys(b)[2]))
+    terms += [style.get(name) for name in names if name]
     return " + ".join(terms) or "np.zeros_like(h_prev)"
 
 
@@ -161,9 +181,11 @@ def gate_lines(style: Style, s: Mapping[str, str]) -> list[str]:
         order = "h_prev, x_t" if straight == "hx" else "x_t, h_prev"
         lines.append(f"hx = np.concatenate([{order}]{axis})")
     if style.family == "E":
-        both = [_product(style, style.get(k), v) for k, v in (("Wx", "x_t"), ("Wh", "h_prev"))]
+        x_key, h_key, bias = style.keys("i")
+        both = [_product(style, style.get(k), v) for k, v in ((x_key, "x_t"), (h_key, "h_prev"))]
         if re.search(r"\bz\[", text):
-            lines.append(f"z = {both[0]} + {both[1]} + {style.get('b')}")
+            second = f" + {style.get(style.second('i'))}" if style.biases == 2 else ""
+            lines.append(f"z = {both[0]} + {both[1]} + {style.get(bias)}{second}")
         if "zx[" in text:
             lines.append(f"zx = {both[0]}")
         if "zh[" in text:
