@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lstmkit
-from lstmkit.lesson import notebook, record, session
+from lstmkit.lesson import check, notebook, record, session
 from lstmkit.lesson.exercises import HINTS, exercises, find
 from lstmkit.lesson.grading import grade
 from lstmkit.lesson.session import Lesson, measure
@@ -431,3 +431,20 @@ def test_a_folder_that_is_no_workspace_and_an_unknown_exercise_are_told(tmp_path
     with pytest.raises(InputError, match="exercise is 'x'; expected one of cell_step, sequence"):
         find("x")
     assert find("3").name == find("output-layer").name == "output_layer"
+
+
+# ------------------------------------------------------------- the lesson meets the checker
+
+
+@pytest.mark.parametrize("name", ["lesson.py", "lesson.ipynb"])
+def test_checking_the_workspace_changes_nothing_in_it(folder, name):
+    made = notebook.cells({"cell_step": SOLUTIONS["cell_step"]})
+    made.append(notebook.Cell("code", "import lstmkit.lesson\nlstmkit.lesson.check(globals())"))
+    (folder / "lesson.py").write_text(notebook.script(made))
+    (folder / "lesson.ipynb").write_text(notebook.notebook(made))
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    report = check(folder / name)
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+    assert "✓ lstm_cell_step" in report.text()
+    assert "left out" not in report.text()  # every cell ran
+    assert report.printed == ""

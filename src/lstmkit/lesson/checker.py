@@ -17,7 +17,7 @@ from lstmkit.lesson.output import check_output
 from lstmkit.lesson.program import Program, from_namespace, read
 from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import LESSON, Part, Stated, conventions, find, names_used, stated
-from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped
+from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped, inside
 from lstmkit.lesson.sequences import check_sequence
 from lstmkit.lesson.steps import check_step
 from lstmkit.naming import Convention
@@ -84,6 +84,8 @@ def check(
     >>> print(report.mistakes[0].text.split(" (")[0])
     the logits equal the reference with the bias left out
     '''
+    if inside():  # a file that checks itself
+        return Report("this file")
     if isinstance(what, Program):
         program = what
     elif isinstance(what, str | os.PathLike):

@@ -29,6 +29,12 @@ SECONDS, MEGABYTES = 10.0, 2048
 GROUP = 100  # calls in one frame
 STARTING, START = "before it was loaded", 60.0  # a busy machine starts Python slowly
 LOADING = "while it was loaded"
+INSIDE = "LSTMKIT_CHECKED"
+
+
+def inside() -> bool:
+    """Whether this is the process in which a learner's code is checked."""
+    return INSIDE in os.environ
 
 
 class Stopped(Exception):
@@ -196,7 +202,7 @@ class Learner:
         script = Path(child.__file__)
         command = [sys.executable, str(script), str(self.megabytes), str(self.seconds), self._log]
         one = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        environment = {**os.environ, **one, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, **one, "PYTHONDONTWRITEBYTECODE": "1", INSIDE: "1"}
         environment |= {"PYTHONUTF8": "1", "PYTHONWARNINGS": "default", "MPLBACKEND": "agg"}
         try:
             self._process = subprocess.Popen(

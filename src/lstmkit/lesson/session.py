@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from lstmkit.lesson import record
 from lstmkit.lesson.exercises import HINTS, Exercise, exercises, find
 from lstmkit.lesson.grading import grade, name_mistake
+from lstmkit.lesson.runner import inside
 from lstmkit.shapes import InputError
 from lstmkit.store import atomic_write
 
 FIGURES = "figures"
+Words = ParamSpec("Words")
+
+
+def _spoken(
+    method: Callable[Concatenate[Lesson, Words], None],
+) -> Callable[Concatenate[Lesson, Words], None]:
+    """Do nothing where the checker loads the file: its run is not the learner's."""
+
+    @functools.wraps(method)
+    def call(self: Lesson, *args: Words.args, **options: Words.kwargs) -> None:
+        if not inside():
+            method(self, *args, **options)
+
+    return call
 
 
 class Lesson:
@@ -38,8 +54,10 @@ class Lesson:
         file = namespace.get("__file__")
         self.folder = Path(folder or (Path(file).parent if file else "."))
         self.namespace = namespace
-        record.read(self.folder)
+        if not inside():
+            record.read(self.folder)
 
+    @_spoken
     def predict(self, name: str, number: int, answer: Any = ...) -> None:
         """Keep the first answer to a question, a letter; then measure and show the right one."""
         exercise = find(name)
@@ -60,6 +78,7 @@ class Lesson:
         word = "That is right." if answer == question.letter else f"It is ({question.letter})."
         self._say(f"{word} {question.why}")
 
+    @_spoken
     def check(self, name: str) -> None:
         """Try the exercise's function; after a pass, show the solution and why it is so."""
         exercise = find(name)
@@ -84,20 +103,24 @@ class Lesson:
 
     def passed(self, name: str) -> bool:
         """Whether the exercise's last check passed."""
-        return record.read(self.folder)[find(name).name].passed
+        return not inside() and record.read(self.folder)[find(name).name].passed
 
+    @_spoken
     def hint(self, name: str | None = None) -> None:
         """Show the next of three hints, after those before it; by default of the next exercise."""
         self._say(hint(self.folder, name))
 
+    @_spoken
     def solution(self, name: str) -> None:
         """Show the solution and its explanation, once a check has passed."""
         self._say(solution(self.folder, name))
 
+    @_spoken
     def status(self) -> None:
         """Show what is passed and what is open."""
         print("\n".join(record.summary(record.read(self.folder))))
 
+    @_spoken
     def show(self, name: str, draw: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """Draw a figure, keep it in the workspace as a PNG, and show it in a notebook."""
         try:
