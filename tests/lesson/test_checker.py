@@ -73,7 +73,9 @@ def only(report):
 def test_the_lessons_own_solution_passes():
     report = run(SEQUENCE)
     assert report.passed
-    assert report.verdict() == "all passed"
+    assert report.verdict() == "all parts checked here passed"
+    later = run(SEQUENCE + "\n\ndef sample(params):\n    ...\n")
+    assert later.verdict() == "no mistake found; still open: sample"
     assert [finding.kind for finding in report.findings] == ["passed"] * 3
     assert report.assumed == [
         "family A (Wi Wf Wc Wo, bi bf bc bo): (H, H+I), W·x on [h; x], flat biases; states (H,)"

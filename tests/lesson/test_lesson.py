@@ -17,6 +17,7 @@ import lstmkit
 from lstmkit.lesson import check, notebook, record, session
 from lstmkit.lesson.exercises import HINTS, exercises, find
 from lstmkit.lesson.grading import grade
+from lstmkit.lesson.program import Cell, Program
 from lstmkit.lesson.session import Lesson, measure
 from lstmkit.lesson.tiny import Tiny
 from lstmkit.shapes import InputError
@@ -448,3 +449,44 @@ def test_checking_the_workspace_changes_nothing_in_it(folder, name):
     assert "✓ lstm_cell_step" in report.text()
     assert "left out" not in report.text()  # every cell ran
     assert report.printed == ""
+
+
+def test_stubs_are_open_and_no_mistakes(folder):
+    report = check(folder / "lesson.py")
+    functions = re.findall(r"^def (\w+)", "\n".join(e.stub for e in exercises()), re.MULTILINE)
+    assert [(f.kind, f.part, f.text) for f in report.findings] == [
+        ("open", function, "not written yet") for function in functions
+    ]
+    assert report.verdict() == f"nothing passed yet; still open: {', '.join(functions)}"
+    done = {name: SOLUTIONS[name] for name in NAMES[:3]}
+    (folder / "lesson.py").write_text(notebook.script(notebook.cells(done)))
+    report = check(folder / "lesson.py")
+    assert not report.mistakes
+    assert report.verdict() == f"no mistake found; still open: {', '.join(functions[3:])}"
+
+
+@pytest.mark.parametrize(
+    ("body", "stub"),
+    [
+        ("'''Why.'''; ...", True),
+        ("h = []; ...; return h", True),
+        ("h, c = h0, c0; h: list = []; ...; return list()", True),
+        ("Wf = params['Wf']; ...", True),
+        ("...; return None", True),
+        ("pass", False),
+        ("'''Why.'''", False),
+        ("h = h0; ...; return h", False),
+        ("h = []; h = h0; ...; return h", False),
+        ("...; return params['Wf'] @ x", False),
+        ("...; h = []; h.append(x); return h", False),
+    ],
+)
+def test_what_counts_as_a_stub(body, stub):
+    for source, name in (
+        (f"def f(x):\n    {body}", "f"),
+        (f"class A:\n  def f(self):\n    {body}", "A.f"),
+    ):
+        program = Program("p", (Cell("a", source),))
+        assert program.unwritten() == ([name] if stub else [])
+    twice = Program("p", (Cell("a", "def f(x):\n    ..."), Cell("b", "def f(x):\n    return x")))
+    assert twice.unwritten() == []

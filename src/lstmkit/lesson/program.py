@@ -69,6 +69,52 @@ class Program:
                 continue
         return "\n".join(pieces)
 
+    def unwritten(self) -> list[str]:
+        """Name the functions, and methods as ``Class.method``, that are stubs still.
+
+        A stub has dots where its lines should stand; before them it only sets variables, after
+        them it returns nothing, or a variable that was set to something empty.
+        """
+        found: dict[str, bool] = {}
+        for tree in self.trees():
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef):
+                    found[node.name] = _is_stub(node)
+                elif isinstance(node, ast.ClassDef):
+                    for inner in node.body:
+                        if isinstance(inner, ast.FunctionDef):
+                            found[f"{node.name}.{inner.name}"] = _is_stub(inner)
+        return [name for name, stub in found.items() if stub]
+
+
+def _is_stub(function: ast.FunctionDef) -> bool:
+    dots = False
+    empty: set[str] = set()
+    for node in function.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            dots = dots or node.value.value is ...
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = {target.id for target in targets if isinstance(target, ast.Name)}
+            empty = empty | names if _is_empty(node.value) else empty - names
+        elif isinstance(node, ast.Return):
+            named = isinstance(node.value, ast.Name) and node.value.id in empty
+            if not (named or _is_empty(node.value)):
+                return False
+        else:
+            return False
+    return dots
+
+
+def _is_empty(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.List | ast.Tuple):
+        return not value.elts
+    if isinstance(value, ast.Dict):
+        return not value.keys
+    if isinstance(value, ast.Call):  # list()
+        return isinstance(value.func, ast.Name) and not value.args and not value.keywords
+    return value is None or isinstance(value, ast.Constant) and value.value in (None, ...)
+
 
 def read(path: str | os.PathLike[str]) -> Program:
     """Read a ``.py`` file or a ``.ipynb`` notebook.

@@ -27,7 +27,7 @@ def _spoken(
     """Do nothing where the checker loads the file: its run is not the learner's."""
 
     @functools.wraps(method)
-    def call(self: Lesson, *args: Words.args, **options: Words.kwargs) -> None:
+    def call(self: Lesson, /, *args: Words.args, **options: Words.kwargs) -> None:
         if not inside():
             method(self, *args, **options)
 
