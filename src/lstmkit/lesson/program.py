@@ -113,7 +113,7 @@ def _is_empty(value: ast.expr | None) -> bool:
         return not value.keys
     if isinstance(value, ast.Call):  # list()
         return isinstance(value.func, ast.Name) and not value.args and not value.keywords
-    return value is None or isinstance(value, ast.Constant) and value.value in (None, ...)
+    return value is None or (isinstance(value, ast.Constant) and value.value in (None, ...))
 
 
 def read(path: str | os.PathLike[str]) -> Program:
