@@ -429,6 +429,49 @@ def test_the_names_of_a_session_are_checked_with_what_they_use():
     assert "without the tanh" in page
 
 
+def in_a_session(**cells):
+    """Names as cells of IPython define them, one after the other."""
+    space = {"__name__": "__main__", "In": [""]}
+    for source in cells.values():
+        space["In"].append(source)
+        exec(compile(source, f"<ipython-input-{len(space['In'])}>", "exec"), space)
+    return check(space)
+
+
+CONSTANTS = """\
+import numpy as np
+GATES, SCALES = ["f", "i", "o"], {"one": (1.0, float("inf")), 2: np.ones((1, 1)), "e": {None}}
+HALF, EMPTY, RNG = np.float64(0.5), np.zeros((0, 2)), np.random.default_rng(3)
+"""
+LOOPED = """\
+def _squash(z):
+    return HALF * (SCALES["one"][0] + np.tanh(HALF * z))
+def lstm_cell_step(x_t, h_prev, c_prev, params):
+    assert EMPTY.shape == (0, 2) and SCALES["one"][1] > 1e300 and RNG.random() < 1
+    hx = np.concatenate([h_prev, x_t]) * SCALES[2][0]
+    f, i, o = (SHAPES["s"](params["W" + k] @ hx + params["b" + k]) for k in GATES)
+    c_t = f * c_prev + i * SHAPES["t"](params["Wc"] @ hx + params["bc"])
+    return o * np.tanh(c_t), c_t
+"""
+
+
+def test_the_constants_of_other_cells_come_along():
+    table = 'SHAPES = {"s": _squash, "t": np.tanh}'
+    report = in_a_session(one=CONSTANTS, two=LOOPED, three=table)
+    assert report.passed, report.text()
+
+
+def test_a_module_beside_the_notebook_is_found(tmp_path, monkeypatch):
+    (tmp_path / "my_helpers_of_gates.py").write_text(HEAD)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    step = STEP.removeprefix(HEAD)
+    report = in_a_session(
+        one="import numpy as np", two="from my_helpers_of_gates import sigmoid", three=step
+    )
+    assert report.passed, report.text()
+
+
 def test_a_session_in_ipython_is_read_from_its_cells():
     space = {"__name__": "__main__", "In": ["", "import numpy as np", STEP]}
     exec(compile(STEP, "<ipython-input-2>", "exec"), space)

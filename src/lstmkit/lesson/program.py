@@ -10,10 +10,12 @@ import os
 import textwrap
 import tokenize
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lstmkit.shapes import InputError
 
@@ -209,7 +211,7 @@ def from_namespace(namespace: Mapping[str, Any]) -> Program:
         for name, item in namespace.items()
         if isinstance(name, str)
         and isinstance(item, types.FunctionType | type)
-        and not name.startswith("_")
+        and (not name.startswith("_") or item.__name__ == name)  # not what IPython keeps in _
         and _at_home(item, namespace)
     }
     pieces: dict[str, str] = {}
@@ -221,25 +223,62 @@ def from_namespace(namespace: Mapping[str, Any]) -> Program:
             "check: namespace holds no function or class whose source can be found; define them in "
             "a cell or a file, or run: lstmkit check my_lstm.py"
         )
-    head = []
+    head, tail = [], []
     for name in _used(pieces.values(), namespace):
         item = namespace[name]
         if name in pieces:
             continue
         if isinstance(item, types.ModuleType):
             head.append(f"import {item.__name__} as {name}")
-        elif isinstance(item, bool | int | float | str) or item is None:
-            head.append(f"{name} = {item!r}" if item == item else f'{name} = float("nan")')
+        elif (value := _literal(item)) is not None:
+            head.append(f"{name} = {value}")
+        elif (value := _literal(item, tuple(pieces))) is not None:  # it holds their functions
+            tail.append(f"{name} = {value}")
         elif hasattr(item, "__name__") and getattr(item, "__module__", None):
             head.append(f"from {item.__module__} import {item.__name__} as {name}")
-        elif type(item).__module__ == "numpy" and hasattr(item, "tolist"):
-            head.append(f"{name} = np.asarray({item.tolist()!r})")
-            head.insert(0, "import numpy as np")
-        elif type(item).__module__ == "numpy" and hasattr(item, "__name__"):
-            head.append(f"from numpy import {item.__name__} as {name}")
     cells = [Cell("imports", line) for line in head]
     cells += [Cell(name, source) for name, source in pieces.items()]
-    return Program("notebook", tuple(cells))
+    cells += [Cell("constants", line) for line in tail]
+    file = namespace.get("__file__")  # modules beside it are found as they are in the session
+    folder = os.path.dirname(os.path.abspath(file)) if isinstance(file, str) else os.getcwd()
+    return Program("notebook", tuple(cells), folder)
+
+
+def _literal(item: Any, own: Sequence[str] = (), depth: int = 0) -> str | None:
+    """Write a constant as source: numbers, text, arrays, and containers of them.
+
+    Functions count inside containers alone: those of NumPy, and those whose names ``own`` lists.
+    """
+    kind = type(item)
+    if item is None or kind in (bool, int, str, bytes):
+        return repr(item)
+    if kind in (float, complex):
+        return f"{kind.__name__}({str(item)!r})"
+    if depth > 6:
+        return None
+    if kind in (list, tuple, set, frozenset):
+        found = [_literal(entry, own, depth + 1) for entry in item]
+        written = [text for text in found if text is not None]
+        return f"{kind.__name__}([{', '.join(written)}])" if len(written) == len(found) else None
+    if kind is dict:
+        pairs = [[_literal(each, own, depth + 1) for each in pair] for pair in item.items()]
+        whole = [f"{key}: {value}" for key, value in pairs if key is not None and value is not None]
+        return f"{{{', '.join(whole)}}}" if len(whole) == len(pairs) else None
+    home = str(getattr(item, "__module__", None) or kind.__module__)
+    if kind.__module__ == "numpy" and isinstance(item, np.ndarray | np.generic):
+        if item.dtype.kind not in "biufcUS" or item.size > 1_000_000:
+            return None
+        flat = _literal(np.asarray(item).reshape(-1).tolist())
+        array = f'__import__("numpy").array({flat}, {item.dtype.str!r}).reshape({item.shape!r})'
+        return array if isinstance(item, np.ndarray) else f"{array}[()]"
+    if isinstance(item, np.random.Generator):
+        return '__import__("numpy").random.default_rng(0)'
+    if isinstance(item, np.ufunc) or home == "numpy":
+        name = getattr(item, "__name__", "")
+        return f'__import__("numpy").{name}' if getattr(np, name, None) is item else None
+    if depth and getattr(item, "__name__", None) in own:
+        return str(item.__name__)
+    return None
 
 
 def _at_home(item: Any, namespace: Mapping[str, Any]) -> bool:
