@@ -490,3 +490,32 @@ def test_what_counts_as_a_stub(body, stub):
         assert program.unwritten() == ([name] if stub else [])
     twice = Program("p", (Cell("a", "def f(x):\n    ..."), Cell("b", "def f(x):\n    return x")))
     assert twice.unwritten() == []
+
+
+def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
+    """As a learner runs it; the functions after the one with the loop are still tried."""
+    loop = SOLUTIONS["clipping"].replace("    norm =", "    while limit:\n        pass\n    norm =")
+    storm = "def forget_product(F):\n    while True:\n        print('F' * 99)\n"
+    done = {"clipping": loop, "basic_rnn": storm, "loss": SOLUTIONS["loss"]}
+    (folder / "lesson.py").write_text(notebook.script(notebook.cells(done)))
+    code = "from lstmkit.lesson import grading; grading.SECONDS = 1.0; import runpy; "
+    code += "runpy.run_path('lesson.py', run_name='__main__')"
+    command = [sys.executable, "-c", code]
+    options = {"cwd": folder, "capture_output": True, "text": True, "env": ENVIRONMENT}
+    shown = subprocess.run(command, timeout=60, **options).stdout
+    assert (
+        "✗ clipping: clip_gradients: your code did not finish within 1 s in clip_gradients; is "
+        "there a loop without end? (clip_gradients, line "
+    ) in shown
+    assert "✗ basic_rnn: forget_product: more than 1,000,000 characters were printed; is" in shown
+    assert "✓ loss passed" in shown
+
+
+def test_what_does_not_come_along_does_not_hide_the_mistake(folder, capsys):
+    source = SOLUTIONS["cell_step"].replace("o * np.tanh(c_t)", "one() * o * c_t")
+    names = namespace(f"one = type('One', (), {{'__call__': lambda self: 1}})()\n{source}")
+    names |= {"In": [source], "__name__": "__main__"}
+    Lesson(names, folder).check("cell_step")
+    shown = capsys.readouterr().out
+    assert "✗ cell_step: lstm_cell_step, a random case: h_t at 0 is" in shown
+    assert "NameError" not in shown

@@ -264,8 +264,7 @@ def _literal(item: Any, own: Sequence[str] = (), depth: int = 0) -> str | None:
         pairs = [[_literal(each, own, depth + 1) for each in pair] for pair in item.items()]
         whole = [f"{key}: {value}" for key, value in pairs if key is not None and value is not None]
         return f"{{{', '.join(whole)}}}" if len(whole) == len(pairs) else None
-    home = str(getattr(item, "__module__", None) or kind.__module__)
-    if kind.__module__ == "numpy" and isinstance(item, np.ndarray | np.generic):
+    if kind is np.ndarray or isinstance(item, np.generic):
         if item.dtype.kind not in "biufcUS" or item.size > 1_000_000:
             return None
         flat = _literal(np.asarray(item).reshape(-1).tolist())
@@ -273,12 +272,10 @@ def _literal(item: Any, own: Sequence[str] = (), depth: int = 0) -> str | None:
         return array if isinstance(item, np.ndarray) else f"{array}[()]"
     if isinstance(item, np.random.Generator):
         return '__import__("numpy").random.default_rng(0)'
-    if isinstance(item, np.ufunc) or home == "numpy":
-        name = getattr(item, "__name__", "")
-        return f'__import__("numpy").{name}' if getattr(np, name, None) is item else None
-    if depth and getattr(item, "__name__", None) in own:
-        return str(item.__name__)
-    return None
+    name = str(getattr(item, "__name__", ""))
+    if name and getattr(np, name, None) is item:
+        return f'__import__("numpy").{name}'
+    return name if depth and name in own else None
 
 
 def _at_home(item: Any, namespace: Mapping[str, Any]) -> bool:
