@@ -496,7 +496,9 @@ def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
     """As a learner runs it; the functions after the one with the loop are still tried."""
     loop = SOLUTIONS["clipping"].replace("    norm =", "    while limit:\n        pass\n    norm =")
     storm = "def forget_product(F):\n    while True:\n        print('F' * 99)\n"
-    done = {"clipping": loop, "basic_rnn": storm, "loss": SOLUTIONS["loss"]}
+    assert loop != SOLUTIONS["clipping"]
+    endless = "def sample(params, first, length, temperature, rng):\n    while rng:\n        pass\n"
+    done = {"clipping": loop, "basic_rnn": storm, "loss": SOLUTIONS["loss"], "sampling": endless}
     (folder / "lesson.py").write_text(notebook.script(notebook.cells(done)))
     code = "from lstmkit.lesson import grading; grading.SECONDS = 1.0; import runpy; "
     code += "runpy.run_path('lesson.py', run_name='__main__')"
@@ -508,6 +510,7 @@ def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
         "there a loop without end? (clip_gradients, line "
     ) in shown
     assert "✗ basic_rnn: forget_product: more than 1,000,000 characters were printed; is" in shown
+    assert "✗ sampling: sample: your code did not finish within 1 s in sample; is there" in shown
     assert "✓ loss passed" in shown
 
 

@@ -136,7 +136,10 @@ def test_frames_carry_numbers_and_nothing_else():
     assert back["a"][1] == (1, 2.5, None, "x")
     assert np.array_equal(back["a"][0], value["a"][0])
     assert back["b"].shape == ()
-    for odd in (object(), np.array([object()]), 10**30):
+    rng = np.random.default_rng(3)
+    frame = pack(rng)
+    assert unpack(frame[16:], b"").random(5).tolist() == rng.random(5).tolist()
+    for odd in (object(), np.random.Generator(np.random.MT19937(0)), np.array([object()]), 10**30):
         frame = pack(odd)
         size = int.from_bytes(frame[:8], "little")
         assert isinstance(unpack(frame[16 : 16 + size], b""), Other)

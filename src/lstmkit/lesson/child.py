@@ -51,6 +51,9 @@ def pack(value: Any) -> bytes:
                 return {"o": f"an array of shape {array.shape}"}
             arrays.append(np.ascontiguousarray(array).reshape(array.shape))
             return {"a": len(arrays) - 1}
+        if isinstance(item, np.random.Generator):
+            state = item.bit_generator.state
+            return {"r": state} if state["bit_generator"] == "PCG64" else {"o": "a Generator"}
         if depth > DEEPEST or count > MOST:
             return {"o": "something deeply nested"}
         if isinstance(item, list | tuple):
@@ -101,6 +104,10 @@ def unpack(head: bytes, body: bytes) -> Any:
             return arrays[content]
         if kind == "o":
             return Other(content)
+        if kind == "r":
+            generator = np.random.default_rng(0)
+            generator.bit_generator.state = content
+            return generator
         if kind == "d":
             return {key: value(entry) for key, entry in content}
         entries = [value(entry) for entry in content]
