@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
 
 from lstmkit import lesson
+from lstmkit.lesson import runner
 from lstmkit.lesson.checker import check
 from lstmkit.lesson.program import Cell, Program, read, without_magic
 from lstmkit.lesson.report import Report
@@ -245,6 +249,34 @@ def test_the_other_parts_are_checked_after_one_that_hangs():
         "lstm_cell_step",
         "lstm_output_layer",
     }
+
+
+def test_all_together_has_a_limit_too_and_is_told_while_it_lasts(monkeypatch):
+    monkeypatch.setattr(runner, "ALL", 1.5)
+    monkeypatch.setattr(runner, "TIMES", 0)
+    monkeypatch.setattr(runner, "SLOW", 0.5)
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", screen)
+    slow = SEQUENCE.replace("    hx = np", "    time.sleep(0.2)\n    hx = np")
+    began = time.monotonic()
+    report = run("import time\n" + slow)
+    assert time.monotonic() - began < 10
+    assert not report.mistakes
+    assert not report.passed
+    assert report.findings[0].text == (
+        "not checked to the end: the whole check took longer than 1.5 s; is your code slow? "
+        "--seconds 0.75 gives it more time"
+    )
+    assert report.verdict() == (
+        "nothing passed yet; still open: lstm_cell_step, lstm_forward, lstm_output_layer"
+    )
+    lines = screen.getvalue().split("\r")
+    assert re.fullmatch("still checking mine, in lstm_cell_step: [0-9] s *", lines[1])
+    assert lines[-2:] == [" " * 78, ""]
+    screen.isatty = lambda: False
+    run("import time\n" + slow)
+    assert screen.getvalue().split("\r") == lines
 
 
 # Programs of other people's kind.

@@ -17,7 +17,7 @@ from lstmkit.lesson.output import check_output
 from lstmkit.lesson.program import Program, from_namespace, read
 from lstmkit.lesson.report import Report
 from lstmkit.lesson.roles import LESSON, Part, Stated, conventions, find, names_used, stated
-from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Stopped, inside
+from lstmkit.lesson.runner import MEGABYTES, SECONDS, Inventory, Learner, Overtime, Stopped, inside
 from lstmkit.lesson.sequences import check_sequence
 from lstmkit.lesson.steps import check_step
 from lstmkit.naming import Convention
@@ -129,7 +129,8 @@ def check(
                     if part not in parts:
                         report.add("open", LESSON[part], "not written yet")
         except Stopped as stopped:
-            report.add("mistake", program.name, str(stopped), "stopped")
+            kind = "open" if isinstance(stopped, Overtime) else "mistake"
+            report.add(kind, program.name, str(stopped), "stopped")
         report.printed = learner.printed
     return report
 
@@ -179,6 +180,8 @@ class _Check:
                 continue
             try:
                 self._one(part, parts)
+            except Overtime as overtime:
+                self.report.add("open", parts[part].shown, f"not checked to the end: {overtime}")
             except Stopped as stopped:  # the process is gone: the next part gets a new one
                 self.report.add("mistake", parts[part].shown, str(stopped), "stopped")
                 self.learner.load()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ SECONDS, MEGABYTES = 10.0, 2048
 GROUP = 100  # calls in one frame
 STARTING, START = "before it was loaded", 60.0  # a busy machine starts Python slowly
 LOADING = "while it was loaded"
+ALL, TIMES = 60.0, 6  # all requests together: a minute, or six times what one of them may take
+SLOW = 3.0  # seconds after which it is told that something is still going on
 INSIDE = "LSTMKIT_CHECKED"
 
 
@@ -39,6 +42,10 @@ def inside() -> bool:
 
 class Stopped(Exception):
     """The learner's process ended before it answered; the message says how."""
+
+
+class Overtime(Stopped):
+    """The requests together took longer than a whole check may."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,12 @@ def _outcome(reply: Mapping[str, Any]) -> Outcome:
     )
 
 
+def _status(text: str) -> None:
+    """Write over the terminal's last line."""
+    sys.stderr.write(f"\r{text[:78]:78}" + ("" if text else "\r"))
+    sys.stderr.flush()
+
+
 def _listen(stream: Any, answers: queue.Queue[Any]) -> None:
     with suppress(Exception), stream:
         while True:
@@ -119,7 +132,7 @@ class Learner:
     ----------
     program : Program
     seconds : float
-        How long one request may take.
+        How long one request may take; all together have six times that, but at least a minute.
     megabytes : int
         How much memory the process may take (POSIX).
 
@@ -136,6 +149,8 @@ class Learner:
     _process: subprocess.Popen[bytes] | None = None
     _log: str = ""
     _answers: queue.Queue[Any] = field(default_factory=queue.Queue)
+    _began: float = field(default_factory=time.monotonic)
+    _told: float = 0.0
 
     def __post_init__(self) -> None:
         self.seconds = real_number("check", "seconds", self.seconds, 0.1)
@@ -181,6 +196,9 @@ class Learner:
         if process is None:
             return
         self._process = None
+        if self._told:
+            self._told = 0.0
+            _status("")
         for pipe in (process.stdin,):
             with suppress(OSError):
                 if pipe is not None:
@@ -223,16 +241,24 @@ class Learner:
 
     def _send(self, request: Mapping[str, Any]) -> None:
         process = self._process
-        assert process is not None
-        assert process.stdin is not None
+        if process is None or process.stdin is None:  # over time: the answer will say so
+            return
         with suppress(OSError):  # it is gone: the answer will say so
             process.stdin.write(child.pack(request))
             process.stdin.flush()
 
     def _answer(self, when: str, seconds: float | None = None) -> dict[str, Any]:
+        wait, total = seconds or self.seconds + 0.5, max(ALL, TIMES * self.seconds)
+        left = self._began + total - time.monotonic()
         try:
-            reply = self._answers.get(timeout=seconds or self.seconds + 0.5)
+            reply = self._next(when, min(wait, left))
         except queue.Empty:
+            if left < wait:
+                self.close()
+                raise Overtime(
+                    f"the whole check took longer than {total:g} s; is your code slow? "
+                    f"--seconds {total / 2:g} gives it more time"
+                ) from None
             if when == STARTING:
                 self.close()
                 raise Stopped(f"Python did not start within {START:g} s; try again") from None
@@ -247,6 +273,20 @@ class Learner:
         self.printed, self.printed_count = reply["printed"]["kept"], int(reply["printed"]["count"])
         found: dict[str, Any] = reply
         return found
+
+    def _next(self, when: str, seconds: float) -> dict[str, Any] | None:
+        """Wait for an answer; on a terminal say so, once a second."""
+        until = time.monotonic() + seconds
+        while True:
+            now = time.monotonic()
+            if now >= until:
+                raise queue.Empty
+            if now - self._began > SLOW and now - self._told >= 1 and sys.stderr.isatty():
+                self._told = now
+                _status(f"still checking {self.program.name}, {when}: {now - self._began:.0f} s")
+            with suppress(queue.Empty):
+                found: dict[str, Any] | None = self._answers.get(timeout=min(1.0, until - now))
+                return found
 
     def _end(self, when: str) -> str:
         process = self._process
