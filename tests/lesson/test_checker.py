@@ -542,6 +542,20 @@ def test_nothing_to_check_and_syntax_errors():
     assert only(run("import no_such_module\n" + STEP)).startswith("stops with ModuleNotFoundError")
 
 
+def test_what_stops_the_loading_is_told_once():
+    report = run("while True:\n    print('hello')\n")
+    assert report.text().count("1,000,000 characters printed; is there a print in a loop?") == 1
+    assert "stops with SystemExit: your code called exit() (my_lstm.py" in only(run("exit(1)"))
+
+
+def test_a_file_knows_where_it_stands(tmp_path):
+    (tmp_path / "half.txt").write_text("0.5")
+    begin = "from pathlib import Path\nHERE = Path(__file__)\nassert HERE.name == 'mine.py'\n"
+    begin += "HALF = float((HERE.parent / 'half.txt').read_text())\n"
+    (tmp_path / "mine.py").write_text(begin + STEP.replace("0.5 * (1 +", "HALF * (1 +"))
+    assert check(tmp_path / "mine.py").passed
+
+
 def test_a_report_cannot_steer_a_terminal():
     report = Report("x")
     report.add("mistake", "f", "a\x1b[31mb\nc")

@@ -509,7 +509,7 @@ def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
         "✗ clipping: clip_gradients: your code did not finish within 1 s in clip_gradients; is "
         "there a loop without end? (clip_gradients, line "
     ) in shown
-    assert "✗ basic_rnn: forget_product: more than 1,000,000 characters were printed; is" in shown
+    assert "✗ basic_rnn: forget_product: more than 1,000,000 characters printed; is" in shown
     assert "✗ sampling: sample: your code did not finish within 1 s in sample; is there" in shown
     assert "✓ loss passed" in shown
 

@@ -34,12 +34,15 @@ def ask(source, *, seconds=5.0, megabytes=1024, arguments=None, name="f"):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("import sys\ndef f(x):\n    sys.exit(3)", "your code called exit() (my.py, line 3: sys."),
+        (
+            "import sys\ndef f(x):\n    sys.exit(3)",
+            "SystemExit: your code called exit() (my.py, line 3: sys.",
+        ),
         ("def f(x):\n    return f(x)", "RecursionError: a function calls itself without end (my"),
         ("def f(x):\n    return input('?')", "RuntimeError: input() was called; there is nobody"),
         (
             "def f(x):\n    while True:\n        print('x' * 99)",
-            "more than 1,000,000 characters were printed; is there a print in a loop? (my.py, line",
+            "more than 1,000,000 characters printed; is there a print in a loop? (my.py, line",
         ),
         (
             "import numpy as np\ndef f(x):\n    return np.ones(10**12)",
@@ -112,6 +115,24 @@ def test_what_is_printed_is_kept_apart():
     outcome, learner = ask("def f(x):\n    print('hello')\n    return x\n")
     assert outcome.value.tolist() == [1, 1, 1]
     assert learner.printed == "hello\n"
+
+
+def test_stdout_is_one_as_programs_expect_it():
+    source = """
+import os, sys
+sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
+def f(x):
+    for stream in (sys.stdout, sys.stderr, sys.__stderr__):
+        stream.buffer.write("h\u00e9llo ".encode())
+        stream.writelines(["a", "b\\n"])
+        stream.flush()
+        stream.close()
+        os.write(stream.fileno(), b"nowhere")
+    return stream.writable(), stream.closed, stream.isatty(), stream.encoding
+"""
+    outcome, learner = ask(source)
+    assert outcome.value == (True, False, False, "utf-8"), outcome.failure
+    assert learner.printed == "h\u00e9llo ab\n" * 3
 
 
 def test_changed_and_shared_arguments_are_seen():

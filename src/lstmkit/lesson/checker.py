@@ -98,7 +98,6 @@ def check(
     with Learner(program, seconds, megabytes) as learner:
         try:
             inventory = learner.load()
-            _say_loading(program, inventory, report)
             parts = find(inventory.things)
             if not parts:
                 for cell, failure in inventory.failures:
@@ -109,6 +108,7 @@ def check(
                     f"check: {program.name} defines none of {', '.join(_TITLES.values())} or a "
                     "class LSTM; expected at least one of them"
                 )
+            _say_loading(program, inventory, report)
             known, stubs = {}, program.unwritten()
             for part, item in parts.items():
                 if item.shown in stubs:

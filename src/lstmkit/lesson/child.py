@@ -11,6 +11,7 @@ import builtins
 import copy
 import faulthandler
 import inspect
+import io
 import json
 import linecache
 import os
@@ -133,7 +134,7 @@ class Storm(RuntimeError):
     """More was printed than anybody reads."""
 
 
-class Printed:
+class Printed(io.TextIOBase):
     """Stands for stdout and stderr: keeps the beginning, counts the rest, stops a storm."""
 
     encoding, errors = "utf-8", "replace"
@@ -147,15 +148,43 @@ class Printed:
         if len(self.kept) < PRINTED:
             self.kept += text[: PRINTED - len(self.kept)]
         if self.count > STORM:
-            raise Storm(f"more than {STORM:,} characters were printed")
+            raise Storm(f"more than {STORM:,} characters printed")
         return len(text)
 
-    def flush(self) -> None:
-        """Do nothing."""
+    def writable(self) -> bool:
+        """Say yes."""
+        return True
 
-    def isatty(self) -> bool:
-        """Say no."""
-        return False
+    def close(self) -> None:
+        """Stay open."""
+
+    def reconfigure(self, **options: Any) -> None:
+        """Do nothing: nothing is encoded here."""
+
+    def fileno(self) -> int:
+        """Return the descriptor, which leads nowhere."""
+        return 1
+
+    @property
+    def buffer(self) -> Bytes:
+        """What takes bytes."""
+        return Bytes(self)
+
+
+class Bytes(io.RawIOBase):
+    """Stands for ``sys.stdout.buffer``."""
+
+    def __init__(self, text: Printed) -> None:
+        self.text = text
+
+    def write(self, data: Any) -> int:
+        """Take bytes as a file does."""
+        self.text.write(bytes(data).decode("utf-8", "replace"))
+        return len(data)
+
+    def writable(self) -> bool:
+        """Say yes."""
+        return True
 
 
 def _no_input(prompt: object = "") -> str:
@@ -202,8 +231,12 @@ def signature(function: Any) -> list[tuple[str, str, bool]]:
 class Loaded:
     """The learner's module."""
 
-    def __init__(self, cells: list[tuple[str, str]], folder: str | None) -> None:
+    def __init__(
+        self, cells: list[tuple[str, str]], folder: str | None, file: str | None = None
+    ) -> None:
         self.module = types.ModuleType(MODULE)
+        if file:
+            self.module.__file__ = file
         sys.modules[MODULE] = self.module
         self.files = {name for name, _ in cells}
         self.errors: list[dict[str, Any]] = []
@@ -361,7 +394,7 @@ def main(arguments: list[str]) -> None:
     sys.path.pop(0)  # the folder of this script
     sys.argv = [MODULE]
     printed = Printed()
-    sys.stdout = sys.stderr = sys.__stdout__ = printed  # type: ignore[assignment,misc]
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = printed  # type: ignore[assignment,misc]
     builtins.input = _no_input
     loaded: Loaded | None = None
 
@@ -383,7 +416,7 @@ def main(arguments: list[str]) -> None:
         # Shortly before the time is over: write down where their code stands.
         faulthandler.dump_traceback_later(seconds * 0.9, exit=False, file=where)
         if request["do"] == "load":
-            loaded = Loaded(request["cells"], request["folder"])
+            loaded = Loaded(request["cells"], request["folder"], request["file"])
             answer({"inventory": loaded.inventory(), "errors": loaded.errors})
         elif loaded is not None:
             for call in request["calls"]:

@@ -32,12 +32,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Program:
-    """Source in cells, the folder it stands in, and remarks on how it was read."""
+    """Source in cells, the folder it stands in, remarks on how it was read, and its file."""
 
     name: str
     cells: tuple[Cell, ...]
     folder: str | None = None
     notes: tuple[str, ...] = ()
+    file: str | None = None
 
     @property
     def source(self) -> str:
@@ -148,7 +149,8 @@ def read(path: str | os.PathLike[str]) -> Program:
         raise InputError(f"check: {path} is not text in UTF-8; expected a file of Python") from None
     if not source.strip():
         raise InputError(f"check: {path} is empty; expected a file of Python")
-    return Program(path.name, (Cell(path.name, source.replace("\r\n", "\n")),), folder)
+    cell = Cell(path.name, source.replace("\r\n", "\n"))
+    return Program(path.name, (cell,), folder, file=str(path.resolve()))
 
 
 def _notebook(path: Path, data: bytes, folder: str) -> Program:
@@ -241,7 +243,7 @@ def from_namespace(namespace: Mapping[str, Any]) -> Program:
     cells += [Cell("constants", line) for line in tail]
     file = namespace.get("__file__")  # modules beside it are found as they are in the session
     folder = os.path.dirname(os.path.abspath(file)) if isinstance(file, str) else os.getcwd()
-    return Program("notebook", tuple(cells), folder)
+    return Program("notebook", tuple(cells), folder, file=file if isinstance(file, str) else None)
 
 
 def _literal(item: Any, own: Sequence[str] = (), depth: int = 0) -> str | None:

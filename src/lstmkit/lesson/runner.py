@@ -67,7 +67,7 @@ class Failure:
     def __str__(self) -> str:
         said = f"{self.kind}: {self.message}" if self.message else self.kind
         if self.kind == "SystemExit":
-            said = "your code called exit()"
+            said = "SystemExit: your code called exit()"
         if self.kind == "RecursionError":
             said = "RecursionError: a function calls itself without end"
         if self.kind == "MemoryError":
@@ -173,7 +173,8 @@ class Learner:
         self._start()
         self._answer(STARTING, START)
         cells = [(cell.name, cell.source) for cell in self.program.cells]
-        self._send({"do": "load", "cells": cells, "folder": self.program.folder})
+        where = {"folder": self.program.folder, "file": self.program.file}
+        self._send({"do": "load", "cells": cells, **where})
         reply = self._answer(LOADING)
         failures = tuple((error["cell"], _failure(error)) for error in reply["errors"])
         return Inventory(tuple(reply["inventory"]), failures)
