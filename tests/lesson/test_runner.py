@@ -174,6 +174,11 @@ def test_bad_limits_are_refused():
         Learner(program, 0)
     with pytest.raises(InputError, match="check: megabytes is 5; expected at least 128"):
         Learner(program, 1.0, 5)
+    for seconds in (1e12, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=r"expected at least 0\.1 and at most 86400$"):
+            Learner(program, seconds)
+    with pytest.raises(InputError, match=r"is 99999999999999; .* 128 and at most 1048576$"):
+        Learner(program, 1.0, 99999999999999)
 
 
 def test_the_child_needs_numpy_alone():

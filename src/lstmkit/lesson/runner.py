@@ -27,6 +27,7 @@ from lstmkit.lesson.program import Program
 from lstmkit.shapes import InputError, positive_integer, real_number
 
 SECONDS, MEGABYTES = 10.0, 2048
+LONGEST, LARGEST = 86_400.0, 2**20  # a day, a terabyte
 GROUP = 100  # calls in one frame
 STARTING, START = "before it was loaded", 60.0  # a busy machine starts Python slowly
 LOADING = "while it was loaded"
@@ -153,8 +154,12 @@ class Learner:
     _told: float = 0.0
 
     def __post_init__(self) -> None:
-        self.seconds = real_number("check", "seconds", self.seconds, 0.1)
+        self.seconds = real_number("check", "seconds", self.seconds, 0.1, LONGEST)
         self.megabytes = positive_integer("check", "megabytes", self.megabytes, 128)
+        if self.megabytes > LARGEST:
+            raise InputError(
+                f"check: megabytes is {self.megabytes}; expected at least 128 and at most {LARGEST}"
+            )
 
     def __enter__(self) -> Learner:
         return self
