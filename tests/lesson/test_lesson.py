@@ -522,3 +522,33 @@ def test_what_does_not_come_along_does_not_hide_the_mistake(folder, capsys):
     shown = capsys.readouterr().out
     assert "✗ cell_step: lstm_cell_step, a random case: h_t at 0 is" in shown
     assert "NameError" not in shown
+
+
+def test_outside_of_its_workspace_the_script_ends_in_one_line(folder, tmp_path):
+    (tmp_path / "lesson.py").write_bytes((folder / "lesson.py").read_bytes())
+    command = [sys.executable, str(tmp_path / "lesson.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"lstmkit: folder .* is no workspace of the lesson .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (("predict", "cell_step", 5, "a"), "number is 5; expected a question of cell_step, 1 to 2"),
+        (("predict", "cell_step", 0, "a"), "number is 0; expected a question of cell_step, 1 to 2"),
+        (("predict", "cell_step", "1", "a"), "number is '1'; expected a question of cell_step, 1"),
+        (("predict", "nope", 1, "a"), "exercise is 'nope'; expected one of cell_step, sequence"),
+        (("check", "nope"), "exercise is 'nope'; expected one of cell_step, sequence"),
+        (("check", 50), "exercise is 50; expected one of cell_step, sequence"),
+        (("hint", "nope"), "exercise is 'nope'; expected one of cell_step, sequence"),
+        (("solution", "nope"), "exercise is 'nope'; expected one of cell_step, sequence"),
+    ],
+)
+def test_what_cannot_be_in_a_cell_is_said_in_one_line(folder, capsys, call, message):
+    method, *arguments = call
+    getattr(Lesson({}, folder), method)(*arguments)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"lesson: {message}")
+    assert shown.count("\n") == 1
+    assert record.read(folder) == record.new()

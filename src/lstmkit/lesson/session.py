@@ -24,12 +24,16 @@ Words = ParamSpec("Words")
 def _spoken(
     method: Callable[Concatenate[Lesson, Words], None],
 ) -> Callable[Concatenate[Lesson, Words], None]:
-    """Do nothing where the checker loads the file: its run is not the learner's."""
+    """Say what is wrong with an argument; do nothing where the checker loads the file."""
 
     @functools.wraps(method)
     def call(self: Lesson, /, *args: Words.args, **options: Words.kwargs) -> None:
-        if not inside():
+        if inside():  # that run is not the learner's
+            return
+        try:
             method(self, *args, **options)
+        except InputError as error:
+            self._say(str(error))
 
     return call
 
@@ -47,20 +51,33 @@ class Lesson:
     Raises
     ------
     InputError
-        If the folder is no workspace.
+        If the folder is no workspace; in a script that is run, this line ends it.
     """
 
     def __init__(self, namespace: Mapping[str, Any], folder: str | Path | None = None) -> None:
         file = namespace.get("__file__")
         self.folder = Path(folder or (Path(file).parent if file else "."))
         self.namespace = namespace
-        if not inside():
+        if inside():
+            return
+        try:
             record.read(self.folder)
+        except InputError as error:
+            if namespace.get("__name__") != "__main__" or _notebook() is not None:
+                raise
+            print(f"lstmkit: {error}", file=sys.stderr)  # a script ends in one line
+            raise SystemExit(2) from None
 
     @_spoken
     def predict(self, name: str, number: int, answer: Any = ...) -> None:
         """Keep the first answer to a question, a letter; then measure and show the right one."""
         exercise = find(name)
+        count = len(exercise.questions)
+        if number not in range(1, count + 1):
+            raise InputError(
+                f"lesson: number is {number!r}; expected a question of {exercise.name}, "
+                f"1 to {count}"
+            )
         question = exercise.questions[number - 1]
         choices = [letter for letter in "abcdef" if f"({letter})" in question.text]
         if answer not in choices:
