@@ -403,6 +403,50 @@ def test_a_cell_inside_an_object_with_its_weights_in_a_dict():
     assert "the first step left out" in only(run(late))
 
 
+@pytest.mark.parametrize(
+    "init",
+    [
+        "input_size, lr=0.1, hidden_size=8",
+        "n_in, n_hidden=9, dropout=0.1, dtype=float, init_scale=0.1, stateful=True",
+        "d, *, units=4, seed=None",
+        "input_dim=3, hidden_dim=4, output_dim=2",
+        "vocab_size, embedding_dim=7, hidden_units=9",
+    ],
+)
+def test_the_sizes_of_an_object_go_by_name_where_they_need_not_be_given(init):
+    names = [part.split("=")[0].strip() for part in init.split(",")]
+    size = next(name for name in names if re.search("in$|in|^d$", name))
+    hidden = next(name for name in names if re.search("hid|units", name))
+    rest = {"lr": 0.1, "dropout": 0.1, "init_scale": 0.1, "stateful": True, "seed": None}
+    same = "".join(
+        f"        assert {k} is None or {k} == {v}\n" for k, v in rest.items() if k in names
+    )
+    source = OBJECT.replace("self, input_size, hidden_size):\n", f"self, {init}):\n{same}")
+    source = source.replace("hidden_size,", f"{hidden},").replace("input_size +", f"{size} +")
+    source = source.replace("+ hidden_size", f"+ {hidden}").replace("(hidden_size", f"({hidden}")
+    report = run(source)
+    assert report.passed, report.text()
+
+
+def test_an_object_that_is_made_of_its_weights():
+    start = OBJECT.index("    def __init__")
+    source = OBJECT[:start] + "    def __init__(self, params):\n        self.p = params\n"
+    source += re.sub(
+        r"self\.([Wb]\w)", r'self.p["\1"]', OBJECT[OBJECT.index("\n    def forward") :]
+    )
+    report = run(source)
+    assert report.passed, report.text()
+
+
+def test_methods_of_a_base_class_count():
+    start, end = OBJECT.index("    def __init__"), OBJECT.index("\n    def forward")
+    source = OBJECT[: OBJECT.index("class LSTM")] + "class Base:" + OBJECT[end:] + "\n\n"
+    source += "class LSTM(Base):\n" + OBJECT[start:end]
+    report = run(source)
+    assert report.passed, report.text()
+    assert [f.part for f in report.findings if f.kind == "passed"] == ["LSTM.forward"]
+
+
 def test_gates_that_start_alike():
     """They learn the same thing for ever; nothing in the outputs of given weights shows it."""
     drawn = "np.random.default_rng(0).normal(size=shape)"

@@ -225,7 +225,7 @@ class _Check:
 def _check_start(learner: Learner, part: Part, assumed: Assumed, report: Report) -> None:
     """Look whether the gates of a new object start alike, as they do when drawn from one seed."""
     sizes = {"I": 3, "H": 5, "O": 2}
-    new = {"name": part.name, "init": [sizes[role] for _, role in part.init], "set": {}}
+    new = {"name": part.name, **part.made(sizes, {}), "set": {}}
     call = {**new, "method": "__getattribute__", "args": ["__dict__"], "named": {}}
     (outcome,) = learner.call([call])
     held = outcome.value if isinstance(outcome.value, dict) else {}

@@ -260,9 +260,11 @@ class Loaded:
                 entry = {"name": name, "kind": "function", "parameters": signature(item)}
                 found.append({**entry, "doc": doc})
             elif isinstance(item, type) and item.__module__ == MODULE:
+                bases = [base for base in reversed(item.__mro__) if base.__module__ == MODULE]
                 methods = {
                     key: signature(method)[1:]
-                    for key, method in vars(item).items()
+                    for base in bases
+                    for key, method in vars(base).items()
                     if isinstance(method, types.FunctionType)
                 }
                 made: dict[str, Any] = {"name": name, "kind": "class", "methods": methods}
