@@ -447,6 +447,35 @@ def test_methods_of_a_base_class_count():
     assert [f.part for f in report.findings if f.kind == "passed"] == ["LSTM.forward"]
 
 
+def test_lists_of_plain_numbers_are_as_good_as_arrays():
+    source = SEQUENCE.replace(
+        "    return o * np.tanh(c_t), c_t", "    return list(o * np.tanh(c_t)), c_t.tolist()"
+    ).replace("W_hy.T + b_y", "(W_hy.T) + b_y")
+    report = run(source)
+    assert report.passed, report.text()
+    wrong = run(source.replace("list(o * np.tanh(c_t))", "list(o * c_t)"))
+    assert "h = o∘c, without the tanh" in wrong.mistakes[0].text
+    text = run(source.replace("return np.array(h_states) @ (W_hy.T) + b_y", LISTED)).text()
+    assert "✓ lstm_output_layer" in text, text
+
+
+LISTED = "return (np.array(h_states) @ W_hy.T + b_y).tolist()"
+
+
+@pytest.mark.parametrize("fields", ["h c", "c_t hidden"])
+def test_the_state_may_be_a_named_tuple(fields):
+    c, h = sorted(fields.split())
+    source = "from collections import namedtuple\n" + STEP.replace(
+        "def lstm_cell_step(x_t, h_prev, c_prev, params):",
+        f"State = namedtuple('State', '{fields}')\n\n\ndef lstm_step(params, state, x_t):",
+    )
+    source = source.replace("    hx =", f"    h_prev, c_prev = state.{h}, state.{c}\n    hx =")
+    source = source.replace("return o * np.tanh(c_t), c_t", "return State(B)")
+    source = source.replace("State(B)", f"State({h}=o * np.tanh(c_t), {c}=c_t)")
+    report = run(source)
+    assert report.passed, report.text()
+
+
 def test_gates_that_start_alike():
     """They learn the same thing for ever; nothing in the outputs of given weights shows it."""
     drawn = "np.random.default_rng(0).normal(size=shape)"

@@ -12,7 +12,7 @@ import pytest
 
 from lstmkit.lesson.child import Other, pack, unpack
 from lstmkit.lesson.program import Cell, Program
-from lstmkit.lesson.runner import Learner, Stopped
+from lstmkit.lesson.runner import Learner, Stopped, plain
 from lstmkit.shapes import InputError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="limits and signals are POSIX's")
@@ -166,6 +166,17 @@ def test_frames_carry_numbers_and_nothing_else():
         assert isinstance(unpack(frame[16 : 16 + size], b""), Other)
     with pytest.raises(ValueError, match="a frame holds dtype object"):
         unpack(b'{"tree": {"a": 0}, "arrays": [["|O", [1]]]}', b"x" * 8)
+
+
+def test_lists_of_numbers_become_arrays_and_nothing_else_does():
+    vector, matrix = plain([1, 2.5, np.array(3.0)]), plain([[1, 2], [3, 4]])
+    assert (vector.tolist(), matrix.tolist()) == ([1, 2.5, 3], [[1.0, 2.0], [3.0, 4.0]])
+    for same in ([], [[]], [True, 1], ["a"], [[1, "a"]], (1, 2), {"a": (1, [])}, None, [(1, 2)]):
+        assert plain(same) == same
+    kept = plain([np.ones(2), np.ones(2)])
+    assert isinstance(kept, list)
+    ragged = plain({"W": [[1], [2, 3]]})["W"]
+    assert [row.tolist() for row in ragged] == [[1], [2, 3]]
 
 
 def test_bad_limits_are_refused():

@@ -57,6 +57,8 @@ def pack(value: Any) -> bytes:
             return {"r": state} if state["bit_generator"] == "PCG64" else {"o": "a Generator"}
         if depth > DEEPEST or count > MOST:
             return {"o": "something deeply nested"}
+        if isinstance(item, tuple) and (names := state_names(type(item))) is not None:
+            item = tuple(getattr(item, name) for name in names)
         if isinstance(item, list | tuple):
             kind = "l" if isinstance(item, list) else "t"
             return {kind: [tree(entry, depth + 1) for entry in item[:MOST]]}
@@ -74,6 +76,13 @@ def pack(value: Any) -> bytes:
     head = json.dumps({"tree": shape, "arrays": infos}).encode()
     body = b"".join(array.tobytes() for array in arrays)
     return len(head).to_bytes(8, "little") + len(body).to_bytes(8, "little") + head + body
+
+
+def state_names(kind: type) -> tuple[str, str] | None:
+    """Return the names of h and c, in this order, where a class is a named tuple of the two."""
+    fields = list(getattr(kind, "_fields", ()))
+    h, c = ([name for name in fields if str(name).lower()[:1] == letter] for letter in "hc")
+    return (h[0], c[0]) if len(fields) == 2 and h and c else None
 
 
 class Other:
@@ -272,6 +281,14 @@ class Loaded:
                 found.append(made)
         return found
 
+    def as_theirs(self, argument: Any) -> Any:
+        """Make a pair of states one of their own class, where they have a named tuple for it."""
+        if type(argument) is tuple and len(argument) == 2:
+            for kind in list(vars(self.module).values()):
+                if isinstance(kind, type) and issubclass(kind, tuple) and state_names(kind):
+                    return kind(**dict(zip(state_names(kind) or (), argument, strict=True)))
+        return argument
+
     def target(self, request: dict[str, Any]) -> Callable[..., Any]:
         """Find what is to be called; an object is made anew for each call."""
         thing = getattr(self.module, request["name"])
@@ -294,7 +311,10 @@ class Loaded:
         ):
             warnings.simplefilter("always")
             try:
-                value = self.target(request)(*arguments, **named)
+                value = self.target(request)(
+                    *map(self.as_theirs, arguments),
+                    **{name: self.as_theirs(argument) for name, argument in named.items()},
+                )
                 reply["value"] = value
             except BaseException as error:
                 reply["error"] = describe(error, self.files)

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from lstmkit.lesson import child
 from lstmkit.lesson.program import Program
 from lstmkit.shapes import InputError, positive_integer, real_number
@@ -102,9 +104,31 @@ def _failure(found: Mapping[str, Any]) -> Failure:
     return Failure(found["type"], found["message"], frames)
 
 
+def plain(value: Any) -> Any:
+    """Turn lists of numbers into arrays: plain Python is as good as NumPy."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(entry) for entry in value)
+    if isinstance(value, list):
+        if value and all(_is_number(entry) for entry in value):
+            return np.array(value) * 1.0
+        entries = [plain(entry) for entry in value]
+        shapes = {getattr(entry, "shape", None) for entry in entries}
+        nested = all(isinstance(entry, list) for entry in value)
+        return np.stack(entries) if nested and len(shapes) == 1 and None not in shapes else entries
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 0 and value.dtype.kind in "uif"
+    return type(value) in (int, float)
+
+
 def _outcome(reply: Mapping[str, Any]) -> Outcome:
     return Outcome(
-        reply.get("value"),
+        plain(reply.get("value")),
         _failure(reply["error"]) if "error" in reply else None,
         tuple(tuple(warning) for warning in reply.get("warnings", ())),
         tuple(reply.get("changed", ())),
