@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 import textwrap
@@ -600,6 +601,23 @@ def test_bad_files_are_one_line(tmp_path, name, data, message):
     with pytest.raises(InputError) as caught:
         read(path)
     assert message in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(InputError, match=r"pipe\.py is no file; expected a \.py file or a"):
+        read(tmp_path / "pipe.py")
+
+
+def test_a_backslash_in_a_docstring_warns_nobody():
+    source = SEQUENCE.replace("One step.", "One step, with \\sigma.")
+    report = run(source)  # warnings are errors here
+    assert (report.passed, report.printed) == (True, "")
+    space = {"__name__": "__main__", "In": ["import numpy as np", source]}
+    with pytest.warns((DeprecationWarning, SyntaxWarning)):
+        exec(compile(source, "<ipython-input-2>", "exec"), space)
+    assert check(space).passed
 
 
 def test_nothing_to_check_and_syntax_errors():

@@ -256,7 +256,10 @@ class Loaded:
         for name, source in cells:
             linecache.cache[name] = (len(source), None, source.splitlines(True), name)
             try:
-                exec(compile(source, name, "exec"), self.module.__dict__)
+                with warnings.catch_warnings():  # of a backslash in a docstring
+                    warnings.simplefilter("ignore")
+                    code = compile(source, name, "exec")
+                exec(code, self.module.__dict__)
             except BaseException as error:
                 self.errors.append({"cell": name, **describe(error, self.files)})
 

@@ -10,6 +10,7 @@ import os
 import textwrap
 import tokenize
 import types
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ class Program:
         found = []
         for cell in self.cells:
             try:
-                found.append(ast.parse(cell.source))
+                with warnings.catch_warnings():  # of a backslash in a docstring
+                    warnings.simplefilter("ignore")
+                    found.append(ast.parse(cell.source))
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 continue
         return found
@@ -132,6 +135,8 @@ def read(path: str | os.PathLike[str]) -> Program:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"check: {path} is a folder; expected a .py file or a .ipynb notebook")
+    if path.exists() and not path.is_file():
+        raise InputError(f"check: {path} is no file; expected a .py file or a .ipynb notebook")
     if path.stat().st_size > LARGEST:
         raise InputError(f"check: {path} is larger than 20 MB; expected a file of Python")
     data = path.read_bytes()
@@ -293,11 +298,8 @@ def _source(name: str, item: Any, namespace: Mapping[str, Any]) -> str | None:
     history = namespace.get("In")  # IPython's cells, the newest last
     for cell in reversed(history if isinstance(history, list) else []):
         plain, _ = without_magic(str(cell))
-        try:
-            tree = ast.parse(plain)
-        except SyntaxError:
-            continue
-        for node in tree.body:
+        nodes = [node for tree in Program("", (Cell("", plain),)).trees() for node in tree.body]
+        for node in nodes:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
                 return ast.get_source_segment(plain, node)
     return None
@@ -307,11 +309,8 @@ def _used(sources: Any, namespace: Mapping[str, Any]) -> list[str]:
     """List the names of the session that the sources mention, modules first."""
     names: dict[str, None] = {}
     for source in sources:
-        try:
-            tree = ast.parse(source)
-        except SyntaxError:
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id in namespace:
-                names[node.id] = None
+        for tree in Program("", (Cell("", source),)).trees():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Name) and node.id in namespace:
+                    names[node.id] = None
     return sorted(names, key=lambda name: not isinstance(namespace[name], types.ModuleType))
