@@ -465,6 +465,15 @@ def test_stubs_are_open_and_no_mistakes(folder):
     assert report.verdict() == f"no mistake found; still open: {', '.join(functions[3:])}"
 
 
+def test_what_needs_a_stub_is_open_too(folder):
+    done = {"sequence": SOLUTIONS["sequence"], "bptt": SOLUTIONS["bptt"]}
+    (folder / "lesson.py").write_text(notebook.script(notebook.cells(done)))
+    report = check(folder / "lesson.py")
+    assert {finding.kind for finding in report.findings} == {"open"}
+    assert "○ lstm_forward: needs lstm_cell_step, not written yet" in report.text()
+    assert "○ lstm_backward: needs lstm_cell_step_backward, not written yet" in report.text()
+
+
 @pytest.mark.parametrize(
     ("body", "stub"),
     [

@@ -110,8 +110,12 @@ def check(
                 )
             _say_loading(program, inventory, report)
             known, stubs = {}, program.unwritten()
+            waiting = program.waiting(stubs)
             for part, item in parts.items():
                 if item.shown in stubs:
+                    continue
+                if item.shown in waiting:
+                    report.add("open", item.shown, f"needs {waiting[item.shown]}, not written yet")
                     continue
                 odd = [name for name, role, _ in item.arguments if role == "unknown"]
                 if odd:

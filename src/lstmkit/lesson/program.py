@@ -92,6 +92,17 @@ class Program:
                             found[f"{node.name}.{inner.name}"] = _is_stub(inner)
         return [name for name, stub in found.items() if stub]
 
+    def waiting(self, stubs: Sequence[str]) -> dict[str, str]:
+        """Name the functions that use one of the stubs, with its name: they cannot work yet."""
+        found: dict[str, str] = {}
+        for tree in self.trees():
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef):
+                    used = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+                    needed = [stub for stub in stubs if stub in used]
+                    found |= {node.name: needed[0]} if needed else {}
+        return found
+
 
 def _is_stub(function: ast.FunctionDef) -> bool:
     dots = False
