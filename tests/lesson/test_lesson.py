@@ -508,6 +508,7 @@ def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
     assert loop != SOLUTIONS["clipping"]
     endless = "def sample(params, first, length, temperature, rng):\n    while rng:\n        pass\n"
     done = {"clipping": loop, "basic_rnn": storm, "loss": SOLUTIONS["loss"], "sampling": endless}
+    done["output_layer"] = "def lstm_output_layer(h, W, b):\n    while True:\n        pass\n"
     (folder / "lesson.py").write_text(notebook.script(notebook.cells(done)))
     code = "from lstmkit.lesson import grading; grading.SECONDS = 1.0; import runpy; "
     code += "runpy.run_path('lesson.py', run_name='__main__')"
@@ -520,6 +521,7 @@ def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
     ) in shown
     assert "✗ basic_rnn: forget_product: more than 1,000,000 characters printed; is" in shown
     assert "✗ sampling: sample: your code did not finish within 1 s in sample; is there" in shown
+    assert shown.count("your code did not finish within 1 s in lstm_output_layer") == 1
     assert "✓ loss passed" in shown
 
 

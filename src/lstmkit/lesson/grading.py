@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
     message : str
         One line that says what was tried, or why it is not passed.
     tried : bool
-        Whether there was something to try: a function that is no longer the stub.
+        Whether there was something to try: a function that is no longer the stub, and that ends.
     """
 
     passed: bool
@@ -51,6 +51,10 @@ class Verdict(NamedTuple):
 
 class _Wrong(Exception):
     """The learner's function differs from what it should be; the message says how."""
+
+
+class _Endless(_Wrong):
+    """It came to no end; nothing else is known about it."""
 
 
 Case = tuple[str, tuple[Any, ...], Any]
@@ -90,7 +94,7 @@ def grade(exercise: Exercise, namespace: Mapping[str, Any]) -> Verdict:
         for words, arguments, expected in cases:
             _try(name, function, words, arguments, expected)
     except _Wrong as wrong:
-        return Verdict(False, str(wrong))
+        return Verdict(False, str(wrong), tried=not isinstance(wrong, _Endless))
     return Verdict(True, f"{name} is right in all {len(cases)} cases")
 
 
@@ -113,9 +117,9 @@ def _ends(name: str, namespace: Mapping[str, Any], cases: Sequence[Case]) -> Non
             if name in {thing["name"] for thing in learner.load().things}:
                 for outcome in learner.call(calls):
                     if outcome.failure is not None and outcome.failure.kind in ENDED:
-                        raise _Wrong(f"{name}: {outcome.failure}")
+                        raise _Endless(f"{name}: {outcome.failure}")
     except Stopped as stopped:
-        raise _Wrong(f"{name}: {stopped}") from None
+        raise _Endless(f"{name}: {stopped}") from None
     except (InputError, OSError):  # nothing whose source can be found, or no second process
         return
 
