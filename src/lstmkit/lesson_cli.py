@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,12 @@ class _Lesson(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            close = difflib.get_close_matches(args[0], self.commands, 1, 0.75)
+            if close:
+                raise InputError(
+                    f"lesson: {args[0]!r} is no command; did you mean {close[0]}? For a folder of "
+                    f"that name: lstmkit lesson start {args[0]}"
+                )
             args = ["start", *args]
         rest: list[str] = super().parse_args(ctx, args)
         return rest

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
 
 from lstmkit import lesson
+from lstmkit.lesson import runner
 from lstmkit.lesson.checker import check
 from lstmkit.lesson.program import Cell, Program, read, without_magic
 from lstmkit.lesson.report import Report
@@ -73,7 +78,9 @@ def only(report):
 def test_the_lessons_own_solution_passes():
     report = run(SEQUENCE)
     assert report.passed
-    assert report.verdict() == "all passed"
+    assert report.verdict() == "all parts checked here passed"
+    later = run(SEQUENCE + "\n\ndef sample(params):\n    ...\n")
+    assert later.verdict() == "no mistake found; still open: sample"
     assert [finding.kind for finding in report.findings] == ["passed"] * 3
     assert report.assumed == [
         "family A (Wi Wf Wc Wo, bi bf bc bo): (H, H+I), W·x on [h; x], flat biases; states (H,)"
@@ -245,6 +252,34 @@ def test_the_other_parts_are_checked_after_one_that_hangs():
     }
 
 
+def test_all_together_has_a_limit_too_and_is_told_while_it_lasts(monkeypatch):
+    monkeypatch.setattr(runner, "ALL", 1.5)
+    monkeypatch.setattr(runner, "TIMES", 0)
+    monkeypatch.setattr(runner, "SLOW", 0.5)
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", screen)
+    slow = SEQUENCE.replace("    hx = np", "    time.sleep(0.2)\n    hx = np")
+    began = time.monotonic()
+    report = run("import time\n" + slow)
+    assert time.monotonic() - began < 10
+    assert not report.mistakes
+    assert not report.passed
+    assert report.findings[0].text == (
+        "not checked to the end: the whole check took longer than 1.5 s; is your code slow? "
+        "--seconds 0.75 gives it more time"
+    )
+    assert report.verdict() == (
+        "nothing passed yet; still open: lstm_cell_step, lstm_forward, lstm_output_layer"
+    )
+    lines = screen.getvalue().split("\r")
+    assert re.fullmatch("still checking mine, in lstm_cell_step: [0-9] s *", lines[1])
+    assert lines[-2:] == [" " * 78, ""]
+    screen.isatty = lambda: False
+    run("import time\n" + slow)
+    assert screen.getvalue().split("\r") == lines
+
+
 # Programs of other people's kind.
 
 CS231N = (
@@ -369,6 +404,79 @@ def test_a_cell_inside_an_object_with_its_weights_in_a_dict():
     assert "the first step left out" in only(run(late))
 
 
+@pytest.mark.parametrize(
+    "init",
+    [
+        "input_size, lr=0.1, hidden_size=8",
+        "n_in, n_hidden=9, dropout=0.1, dtype=float, init_scale=0.1, stateful=True",
+        "d, *, units=4, seed=None",
+        "input_dim=3, hidden_dim=4, output_dim=2",
+        "vocab_size, embedding_dim=7, hidden_units=9",
+    ],
+)
+def test_the_sizes_of_an_object_go_by_name_where_they_need_not_be_given(init):
+    names = [part.split("=")[0].strip() for part in init.split(",")]
+    size = next(name for name in names if re.search("in$|in|^d$", name))
+    hidden = next(name for name in names if re.search("hid|units", name))
+    rest = {"lr": 0.1, "dropout": 0.1, "init_scale": 0.1, "stateful": True, "seed": None}
+    same = "".join(
+        f"        assert {k} is None or {k} == {v}\n" for k, v in rest.items() if k in names
+    )
+    source = OBJECT.replace("self, input_size, hidden_size):\n", f"self, {init}):\n{same}")
+    source = source.replace("hidden_size,", f"{hidden},").replace("input_size +", f"{size} +")
+    source = source.replace("+ hidden_size", f"+ {hidden}").replace("(hidden_size", f"({hidden}")
+    report = run(source)
+    assert report.passed, report.text()
+
+
+def test_an_object_that_is_made_of_its_weights():
+    start = OBJECT.index("    def __init__")
+    source = OBJECT[:start] + "    def __init__(self, params):\n        self.p = params\n"
+    source += re.sub(
+        r"self\.([Wb]\w)", r'self.p["\1"]', OBJECT[OBJECT.index("\n    def forward") :]
+    )
+    report = run(source)
+    assert report.passed, report.text()
+
+
+def test_methods_of_a_base_class_count():
+    start, end = OBJECT.index("    def __init__"), OBJECT.index("\n    def forward")
+    source = OBJECT[: OBJECT.index("class LSTM")] + "class Base:" + OBJECT[end:] + "\n\n"
+    source += "class LSTM(Base):\n" + OBJECT[start:end]
+    report = run(source)
+    assert report.passed, report.text()
+    assert [f.part for f in report.findings if f.kind == "passed"] == ["LSTM.forward"]
+
+
+def test_lists_of_plain_numbers_are_as_good_as_arrays():
+    source = SEQUENCE.replace(
+        "    return o * np.tanh(c_t), c_t", "    return list(o * np.tanh(c_t)), c_t.tolist()"
+    ).replace("W_hy.T + b_y", "(W_hy.T) + b_y")
+    report = run(source)
+    assert report.passed, report.text()
+    wrong = run(source.replace("list(o * np.tanh(c_t))", "list(o * c_t)"))
+    assert "h = o∘c, without the tanh" in wrong.mistakes[0].text
+    text = run(source.replace("return np.array(h_states) @ (W_hy.T) + b_y", LISTED)).text()
+    assert "✓ lstm_output_layer" in text, text
+
+
+LISTED = "return (np.array(h_states) @ W_hy.T + b_y).tolist()"
+
+
+@pytest.mark.parametrize("fields", ["h c", "c_t hidden"])
+def test_the_state_may_be_a_named_tuple(fields):
+    c, h = sorted(fields.split())
+    source = "from collections import namedtuple\n" + STEP.replace(
+        "def lstm_cell_step(x_t, h_prev, c_prev, params):",
+        f"State = namedtuple('State', '{fields}')\n\n\ndef lstm_step(params, state, x_t):",
+    )
+    source = source.replace("    hx =", f"    h_prev, c_prev = state.{h}, state.{c}\n    hx =")
+    source = source.replace("return o * np.tanh(c_t), c_t", "return State(B)")
+    source = source.replace("State(B)", f"State({h}=o * np.tanh(c_t), {c}=c_t)")
+    report = run(source)
+    assert report.passed, report.text()
+
+
 def test_gates_that_start_alike():
     """They learn the same thing for ever; nothing in the outputs of given weights shows it."""
     drawn = "np.random.default_rng(0).normal(size=shape)"
@@ -427,6 +535,49 @@ def test_the_names_of_a_session_are_checked_with_what_they_use():
     assert "without the tanh" in page
 
 
+def in_a_session(**cells):
+    """Names as cells of IPython define them, one after the other."""
+    space = {"__name__": "__main__", "In": [""]}
+    for source in cells.values():
+        space["In"].append(source)
+        exec(compile(source, f"<ipython-input-{len(space['In'])}>", "exec"), space)
+    return check(space)
+
+
+CONSTANTS = """\
+import numpy as np
+GATES, SCALES = ["f", "i", "o"], {"one": (1.0, float("inf")), 2: np.ones((1, 1)), "e": {None}}
+HALF, EMPTY, RNG = np.float64(0.5), np.zeros((0, 2)), np.random.default_rng(3)
+"""
+LOOPED = """\
+def _squash(z):
+    return HALF * (SCALES["one"][0] + np.tanh(HALF * z))
+def lstm_cell_step(x_t, h_prev, c_prev, params):
+    assert EMPTY.shape == (0, 2) and SCALES["one"][1] > 1e300 and RNG.random() < 1
+    hx = np.concatenate([h_prev, x_t]) * SCALES[2][0]
+    f, i, o = (SHAPES["s"](params["W" + k] @ hx + params["b" + k]) for k in GATES)
+    c_t = f * c_prev + i * SHAPES["t"](params["Wc"] @ hx + params["bc"])
+    return o * np.tanh(c_t), c_t
+"""
+
+
+def test_the_constants_of_other_cells_come_along():
+    table = 'SHAPES = {"s": _squash, "t": np.tanh}'
+    report = in_a_session(one=CONSTANTS, two=LOOPED, three=table)
+    assert report.passed, report.text()
+
+
+def test_a_module_beside_the_notebook_is_found(tmp_path, monkeypatch):
+    (tmp_path / "my_helpers_of_gates.py").write_text(HEAD)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    step = STEP.removeprefix(HEAD)
+    report = in_a_session(
+        one="import numpy as np", two="from my_helpers_of_gates import sigmoid", three=step
+    )
+    assert report.passed, report.text()
+
+
 def test_a_session_in_ipython_is_read_from_its_cells():
     space = {"__name__": "__main__", "In": ["", "import numpy as np", STEP]}
     exec(compile(STEP, "<ipython-input-2>", "exec"), space)
@@ -452,6 +603,23 @@ def test_bad_files_are_one_line(tmp_path, name, data, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(InputError, match=r"pipe\.py is no file; expected a \.py file or a"):
+        read(tmp_path / "pipe.py")
+
+
+def test_a_backslash_in_a_docstring_warns_nobody():
+    source = SEQUENCE.replace("One step.", "One step, with \\sigma.")
+    report = run(source)  # warnings are errors here
+    assert (report.passed, report.printed) == (True, "")
+    space = {"__name__": "__main__", "In": ["import numpy as np", source]}
+    with pytest.warns((DeprecationWarning, SyntaxWarning)):
+        exec(compile(source, "<ipython-input-2>", "exec"), space)
+    assert check(space).passed
+
+
 def test_nothing_to_check_and_syntax_errors():
     with pytest.raises(InputError, match="mine defines none of lstm_cell_step, lstm_forward"):
         run("x = 1")
@@ -463,6 +631,20 @@ def test_nothing_to_check_and_syntax_errors():
         "stops with SyntaxError: expected ':' (my_lstm.py, line 1: def f(x))"
     )
     assert only(run("import no_such_module\n" + STEP)).startswith("stops with ModuleNotFoundError")
+
+
+def test_what_stops_the_loading_is_told_once():
+    report = run("while True:\n    print('hello')\n")
+    assert report.text().count("1,000,000 characters printed; is there a print in a loop?") == 1
+    assert "stops with SystemExit: your code called exit() (my_lstm.py" in only(run("exit(1)"))
+
+
+def test_a_file_knows_where_it_stands(tmp_path):
+    (tmp_path / "half.txt").write_text("0.5")
+    begin = "from pathlib import Path\nHERE = Path(__file__)\nassert HERE.name == 'mine.py'\n"
+    begin += "HALF = float((HERE.parent / 'half.txt').read_text())\n"
+    (tmp_path / "mine.py").write_text(begin + STEP.replace("0.5 * (1 +", "HALF * (1 +"))
+    assert check(tmp_path / "mine.py").passed
 
 
 def test_a_report_cannot_steer_a_terminal():

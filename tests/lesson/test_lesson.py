@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import lstmkit
-from lstmkit.lesson import notebook, record, session
+from lstmkit.lesson import check, notebook, record, session
 from lstmkit.lesson.exercises import HINTS, exercises, find
 from lstmkit.lesson.grading import grade
+from lstmkit.lesson.program import Cell, Program
 from lstmkit.lesson.session import Lesson, measure
 from lstmkit.lesson.tiny import Tiny
 from lstmkit.shapes import InputError
@@ -431,3 +432,134 @@ def test_a_folder_that_is_no_workspace_and_an_unknown_exercise_are_told(tmp_path
     with pytest.raises(InputError, match="exercise is 'x'; expected one of cell_step, sequence"):
         find("x")
     assert find("3").name == find("output-layer").name == "output_layer"
+
+
+# ------------------------------------------------------------- the lesson meets the checker
+
+
+@pytest.mark.parametrize("name", ["lesson.py", "lesson.ipynb"])
+def test_checking_the_workspace_changes_nothing_in_it(folder, name):
+    made = notebook.cells({"cell_step": SOLUTIONS["cell_step"]})
+    made.append(notebook.Cell("code", "import lstmkit.lesson\nlstmkit.lesson.check(globals())"))
+    (folder / "lesson.py").write_text(notebook.script(made))
+    (folder / "lesson.ipynb").write_text(notebook.notebook(made))
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    report = check(folder / name)
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+    assert "✓ lstm_cell_step" in report.text()
+    assert "left out" not in report.text()  # every cell ran
+    assert report.printed == ""
+
+
+def test_stubs_are_open_and_no_mistakes(folder):
+    report = check(folder / "lesson.py")
+    functions = re.findall(r"^def (\w+)", "\n".join(e.stub for e in exercises()), re.MULTILINE)
+    assert [(f.kind, f.part, f.text) for f in report.findings] == [
+        ("open", function, "not written yet") for function in functions
+    ]
+    assert report.verdict() == f"nothing passed yet; still open: {', '.join(functions)}"
+    done = {name: SOLUTIONS[name] for name in NAMES[:3]}
+    (folder / "lesson.py").write_text(notebook.script(notebook.cells(done)))
+    report = check(folder / "lesson.py")
+    assert not report.mistakes
+    assert report.verdict() == f"no mistake found; still open: {', '.join(functions[3:])}"
+
+
+def test_what_needs_a_stub_is_open_too(folder):
+    done = {"sequence": SOLUTIONS["sequence"], "bptt": SOLUTIONS["bptt"]}
+    (folder / "lesson.py").write_text(notebook.script(notebook.cells(done)))
+    report = check(folder / "lesson.py")
+    assert {finding.kind for finding in report.findings} == {"open"}
+    assert "○ lstm_forward: needs lstm_cell_step, not written yet" in report.text()
+    assert "○ lstm_backward: needs lstm_cell_step_backward, not written yet" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("body", "stub"),
+    [
+        ("'''Why.'''; ...", True),
+        ("h = []; ...; return h", True),
+        ("h, c = h0, c0; h: list = []; ...; return list()", True),
+        ("Wf = params['Wf']; ...", True),
+        ("...; return None", True),
+        ("pass", False),
+        ("'''Why.'''", False),
+        ("h = h0; ...; return h", False),
+        ("h = []; h = h0; ...; return h", False),
+        ("...; return params['Wf'] @ x", False),
+        ("...; h = []; h.append(x); return h", False),
+    ],
+)
+def test_what_counts_as_a_stub(body, stub):
+    for source, name in (
+        (f"def f(x):\n    {body}", "f"),
+        (f"class A:\n  def f(self):\n    {body}", "A.f"),
+    ):
+        program = Program("p", (Cell("a", source),))
+        assert program.unwritten() == ([name] if stub else [])
+    twice = Program("p", (Cell("a", "def f(x):\n    ..."), Cell("b", "def f(x):\n    return x")))
+    assert twice.unwritten() == []
+
+
+def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
+    """As a learner runs it; the functions after the one with the loop are still tried."""
+    loop = SOLUTIONS["clipping"].replace("    norm =", "    while limit:\n        pass\n    norm =")
+    storm = "def forget_product(F):\n    while True:\n        print('F' * 99)\n"
+    assert loop != SOLUTIONS["clipping"]
+    endless = "def sample(params, first, length, temperature, rng):\n    while rng:\n        pass\n"
+    done = {"clipping": loop, "basic_rnn": storm, "loss": SOLUTIONS["loss"], "sampling": endless}
+    done["output_layer"] = "def lstm_output_layer(h, W, b):\n    while True:\n        pass\n"
+    (folder / "lesson.py").write_text(notebook.script(notebook.cells(done)))
+    code = "from lstmkit.lesson import grading; grading.SECONDS = 1.0; import runpy; "
+    code += "runpy.run_path('lesson.py', run_name='__main__')"
+    command = [sys.executable, "-c", code]
+    options = {"cwd": folder, "capture_output": True, "text": True, "env": ENVIRONMENT}
+    shown = subprocess.run(command, timeout=60, **options).stdout
+    assert (
+        "✗ clipping: clip_gradients: your code did not finish within 1 s in clip_gradients; is "
+        "there a loop without end? (clip_gradients, line "
+    ) in shown
+    assert "✗ basic_rnn: forget_product: more than 1,000,000 characters printed; is" in shown
+    assert "✗ sampling: sample: your code did not finish within 1 s in sample; is there" in shown
+    assert shown.count("your code did not finish within 1 s in lstm_output_layer") == 1
+    assert "✓ loss passed" in shown
+
+
+def test_what_does_not_come_along_does_not_hide_the_mistake(folder, capsys):
+    source = SOLUTIONS["cell_step"].replace("o * np.tanh(c_t)", "one() * o * c_t")
+    names = namespace(f"one = type('One', (), {{'__call__': lambda self: 1}})()\n{source}")
+    names |= {"In": [source], "__name__": "__main__"}
+    Lesson(names, folder).check("cell_step")
+    shown = capsys.readouterr().out
+    assert "✗ cell_step: lstm_cell_step, a random case: h_t at 0 is" in shown
+    assert "NameError" not in shown
+
+
+def test_outside_of_its_workspace_the_script_ends_in_one_line(folder, tmp_path):
+    (tmp_path / "lesson.py").write_bytes((folder / "lesson.py").read_bytes())
+    command = [sys.executable, str(tmp_path / "lesson.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"lstmkit: folder .* is no workspace of the lesson .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (("predict", "cell_step", 5, "a"), "number is 5; expected a question of cell_step, 1 to 2"),
+        (("predict", "cell_step", 0, "a"), "number is 0; expected a question of cell_step, 1 to 2"),
+        (("predict", "cell_step", "1", "a"), "number is '1'; expected a question of cell_step, 1"),
+        (("predict", "nope", 1, "a"), "exercise is 'nope'; expected one of cell_step, sequence"),
+        (("check", "nope"), "exercise is 'nope'; expected one of cell_step, sequence"),
+        (("check", 50), "exercise is 50; expected one of cell_step, sequence"),
+        (("hint", "nope"), "exercise is 'nope'; expected one of cell_step, sequence"),
+        (("solution", "nope"), "exercise is 'nope'; expected one of cell_step, sequence"),
+    ],
+)
+def test_what_cannot_be_in_a_cell_is_said_in_one_line(folder, capsys, call, message):
+    method, *arguments = call
+    getattr(Lesson({}, folder), method)(*arguments)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"lesson: {message}")
+    assert shown.count("\n") == 1
+    assert record.read(folder) == record.new()

@@ -65,6 +65,16 @@ def test_a_folder_alone_starts_a_lesson_in_it(words, tmp_path):
     assert "ws: lesson.ipynb, lesson.py, progress.json" in result.output
 
 
+@pytest.mark.parametrize(
+    ("word", "command"), [("statsu", "status"), ("hnit", "hint"), ("Reset", "reset")]
+)
+def test_a_slip_in_a_command_makes_no_folder(word, command, tmp_path):
+    assert_one_line(run(word), f"did you mean {command}?", f"lstmkit lesson start {word}")
+    assert list(tmp_path.iterdir()) == []
+    assert run("start", word).exit_code == 0
+    assert (tmp_path / word / "lesson.py").is_file()
+
+
 def test_a_walk_through_a_workspace(tmp_path, monkeypatch):
     run("ws")
     assert_one_line(run("ws"), "already holds lesson.ipynb", "--force")

@@ -12,7 +12,7 @@ import pytest
 
 from lstmkit.lesson.child import Other, pack, unpack
 from lstmkit.lesson.program import Cell, Program
-from lstmkit.lesson.runner import Learner, Stopped
+from lstmkit.lesson.runner import Learner, Stopped, plain
 from lstmkit.shapes import InputError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="limits and signals are POSIX's")
@@ -34,12 +34,15 @@ def ask(source, *, seconds=5.0, megabytes=1024, arguments=None, name="f"):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("import sys\ndef f(x):\n    sys.exit(3)", "your code called exit() (my.py, line 3: sys."),
+        (
+            "import sys\ndef f(x):\n    sys.exit(3)",
+            "SystemExit: your code called exit() (my.py, line 3: sys.",
+        ),
         ("def f(x):\n    return f(x)", "RecursionError: a function calls itself without end (my"),
         ("def f(x):\n    return input('?')", "RuntimeError: input() was called; there is nobody"),
         (
             "def f(x):\n    while True:\n        print('x' * 99)",
-            "more than 1,000,000 characters were printed; is there a print in a loop? (my.py, line",
+            "more than 1,000,000 characters printed; is there a print in a loop? (my.py, line",
         ),
         (
             "import numpy as np\ndef f(x):\n    return np.ones(10**12)",
@@ -114,6 +117,24 @@ def test_what_is_printed_is_kept_apart():
     assert learner.printed == "hello\n"
 
 
+def test_stdout_is_one_as_programs_expect_it():
+    source = """
+import os, sys
+sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
+def f(x):
+    for stream in (sys.stdout, sys.stderr, sys.__stderr__):
+        stream.buffer.write("h\u00e9llo ".encode())
+        stream.writelines(["a", "b\\n"])
+        stream.flush()
+        stream.close()
+        os.write(stream.fileno(), b"nowhere")
+    return stream.writable(), stream.closed, stream.isatty(), stream.encoding
+"""
+    outcome, learner = ask(source)
+    assert outcome.value == (True, False, False, "utf-8"), outcome.failure
+    assert learner.printed == "h\u00e9llo ab\n" * 3
+
+
 def test_changed_and_shared_arguments_are_seen():
     outcome, _ = ask("def f(x):\n    x += 1\n    return x, x * 2\n")
     assert outcome.changed == (".0.0",)
@@ -136,12 +157,26 @@ def test_frames_carry_numbers_and_nothing_else():
     assert back["a"][1] == (1, 2.5, None, "x")
     assert np.array_equal(back["a"][0], value["a"][0])
     assert back["b"].shape == ()
-    for odd in (object(), np.array([object()]), 10**30):
+    rng = np.random.default_rng(3)
+    frame = pack(rng)
+    assert unpack(frame[16:], b"").random(5).tolist() == rng.random(5).tolist()
+    for odd in (object(), np.random.Generator(np.random.MT19937(0)), np.array([object()]), 10**30):
         frame = pack(odd)
         size = int.from_bytes(frame[:8], "little")
         assert isinstance(unpack(frame[16 : 16 + size], b""), Other)
     with pytest.raises(ValueError, match="a frame holds dtype object"):
         unpack(b'{"tree": {"a": 0}, "arrays": [["|O", [1]]]}', b"x" * 8)
+
+
+def test_lists_of_numbers_become_arrays_and_nothing_else_does():
+    vector, matrix = plain([1, 2.5, np.array(3.0)]), plain([[1, 2], [3, 4]])
+    assert (vector.tolist(), matrix.tolist()) == ([1, 2.5, 3], [[1.0, 2.0], [3.0, 4.0]])
+    for same in ([], [[]], [True, 1], ["a"], [[1, "a"]], (1, 2), {"a": (1, [])}, None, [(1, 2)]):
+        assert plain(same) == same
+    kept = plain([np.ones(2), np.ones(2)])
+    assert isinstance(kept, list)
+    ragged = plain({"W": [[1], [2, 3]]})["W"]
+    assert [row.tolist() for row in ragged] == [[1], [2, 3]]
 
 
 def test_bad_limits_are_refused():
@@ -150,6 +185,11 @@ def test_bad_limits_are_refused():
         Learner(program, 0)
     with pytest.raises(InputError, match="check: megabytes is 5; expected at least 128"):
         Learner(program, 1.0, 5)
+    for seconds in (1e12, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=r"expected at least 0\.1 and at most 86400$"):
+            Learner(program, seconds)
+    with pytest.raises(InputError, match=r"is 99999999999999; .* 128 and at most 1048576$"):
+        Learner(program, 1.0, 99999999999999)
 
 
 def test_the_child_needs_numpy_alone():

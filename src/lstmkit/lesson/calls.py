@@ -102,7 +102,7 @@ def request(part: Part, assumed: Assumed, case: Case, values: Mapping[str, Any])
     call: dict[str, Any] = {"name": part.name, "args": args, "named": by_names}
     if part.method:
         held: dict[str, Any] = dict(weights)
-        call |= {"method": part.method, "init": [sizes[role] for _, role in part.init]}
+        call |= {"method": part.method, **part.made(sizes, weights)}
         call["set"] = held
     return call
 

@@ -11,6 +11,7 @@ import builtins
 import copy
 import faulthandler
 import inspect
+import io
 import json
 import linecache
 import os
@@ -51,8 +52,13 @@ def pack(value: Any) -> bytes:
                 return {"o": f"an array of shape {array.shape}"}
             arrays.append(np.ascontiguousarray(array).reshape(array.shape))
             return {"a": len(arrays) - 1}
+        if isinstance(item, np.random.Generator):
+            state = item.bit_generator.state
+            return {"r": state} if state["bit_generator"] == "PCG64" else {"o": "a Generator"}
         if depth > DEEPEST or count > MOST:
             return {"o": "something deeply nested"}
+        if isinstance(item, tuple) and (names := state_names(type(item))) is not None:
+            item = tuple(getattr(item, name) for name in names)
         if isinstance(item, list | tuple):
             kind = "l" if isinstance(item, list) else "t"
             return {kind: [tree(entry, depth + 1) for entry in item[:MOST]]}
@@ -70,6 +76,13 @@ def pack(value: Any) -> bytes:
     head = json.dumps({"tree": shape, "arrays": infos}).encode()
     body = b"".join(array.tobytes() for array in arrays)
     return len(head).to_bytes(8, "little") + len(body).to_bytes(8, "little") + head + body
+
+
+def state_names(kind: type) -> tuple[str, str] | None:
+    """Return the names of h and c, in this order, where a class is a named tuple of the two."""
+    fields = list(getattr(kind, "_fields", ()))
+    h, c = ([name for name in fields if str(name).lower()[:1] == letter] for letter in "hc")
+    return (h[0], c[0]) if len(fields) == 2 and h and c else None
 
 
 class Other:
@@ -101,6 +114,10 @@ def unpack(head: bytes, body: bytes) -> Any:
             return arrays[content]
         if kind == "o":
             return Other(content)
+        if kind == "r":
+            generator = np.random.default_rng(0)
+            generator.bit_generator.state = content
+            return generator
         if kind == "d":
             return {key: value(entry) for key, entry in content}
         entries = [value(entry) for entry in content]
@@ -126,7 +143,7 @@ class Storm(RuntimeError):
     """More was printed than anybody reads."""
 
 
-class Printed:
+class Printed(io.TextIOBase):
     """Stands for stdout and stderr: keeps the beginning, counts the rest, stops a storm."""
 
     encoding, errors = "utf-8", "replace"
@@ -140,15 +157,43 @@ class Printed:
         if len(self.kept) < PRINTED:
             self.kept += text[: PRINTED - len(self.kept)]
         if self.count > STORM:
-            raise Storm(f"more than {STORM:,} characters were printed")
+            raise Storm(f"more than {STORM:,} characters printed")
         return len(text)
 
-    def flush(self) -> None:
-        """Do nothing."""
+    def writable(self) -> bool:
+        """Say yes."""
+        return True
 
-    def isatty(self) -> bool:
-        """Say no."""
-        return False
+    def close(self) -> None:
+        """Stay open."""
+
+    def reconfigure(self, **options: Any) -> None:
+        """Do nothing: nothing is encoded here."""
+
+    def fileno(self) -> int:
+        """Return the descriptor, which leads nowhere."""
+        return 1
+
+    @property
+    def buffer(self) -> Bytes:
+        """What takes bytes."""
+        return Bytes(self)
+
+
+class Bytes(io.RawIOBase):
+    """Stands for ``sys.stdout.buffer``."""
+
+    def __init__(self, text: Printed) -> None:
+        self.text = text
+
+    def write(self, data: Any) -> int:
+        """Take bytes as a file does."""
+        self.text.write(bytes(data).decode("utf-8", "replace"))
+        return len(data)
+
+    def writable(self) -> bool:
+        """Say yes."""
+        return True
 
 
 def _no_input(prompt: object = "") -> str:
@@ -195,8 +240,12 @@ def signature(function: Any) -> list[tuple[str, str, bool]]:
 class Loaded:
     """The learner's module."""
 
-    def __init__(self, cells: list[tuple[str, str]], folder: str | None) -> None:
+    def __init__(
+        self, cells: list[tuple[str, str]], folder: str | None, file: str | None = None
+    ) -> None:
         self.module = types.ModuleType(MODULE)
+        if file:
+            self.module.__file__ = file
         sys.modules[MODULE] = self.module
         self.files = {name for name, _ in cells}
         self.errors: list[dict[str, Any]] = []
@@ -207,7 +256,10 @@ class Loaded:
         for name, source in cells:
             linecache.cache[name] = (len(source), None, source.splitlines(True), name)
             try:
-                exec(compile(source, name, "exec"), self.module.__dict__)
+                with warnings.catch_warnings():  # of a backslash in a docstring
+                    warnings.simplefilter("ignore")
+                    code = compile(source, name, "exec")
+                exec(code, self.module.__dict__)
             except BaseException as error:
                 self.errors.append({"cell": name, **describe(error, self.files)})
 
@@ -220,15 +272,25 @@ class Loaded:
                 entry = {"name": name, "kind": "function", "parameters": signature(item)}
                 found.append({**entry, "doc": doc})
             elif isinstance(item, type) and item.__module__ == MODULE:
+                bases = [base for base in reversed(item.__mro__) if base.__module__ == MODULE]
                 methods = {
                     key: signature(method)[1:]
-                    for key, method in vars(item).items()
+                    for base in bases
+                    for key, method in vars(base).items()
                     if isinstance(method, types.FunctionType)
                 }
                 made: dict[str, Any] = {"name": name, "kind": "class", "methods": methods}
                 made |= {"parameters": signature(item), "doc": inspect.getdoc(item) or ""}
                 found.append(made)
         return found
+
+    def as_theirs(self, argument: Any) -> Any:
+        """Make a pair of states one of their own class, where they have a named tuple for it."""
+        if type(argument) is tuple and len(argument) == 2:
+            for kind in list(vars(self.module).values()):
+                if isinstance(kind, type) and issubclass(kind, tuple) and state_names(kind):
+                    return kind(**dict(zip(state_names(kind) or (), argument, strict=True)))
+        return argument
 
     def target(self, request: dict[str, Any]) -> Callable[..., Any]:
         """Find what is to be called; an object is made anew for each call."""
@@ -252,7 +314,10 @@ class Loaded:
         ):
             warnings.simplefilter("always")
             try:
-                value = self.target(request)(*arguments, **named)
+                value = self.target(request)(
+                    *map(self.as_theirs, arguments),
+                    **{name: self.as_theirs(argument) for name, argument in named.items()},
+                )
                 reply["value"] = value
             except BaseException as error:
                 reply["error"] = describe(error, self.files)
@@ -354,7 +419,7 @@ def main(arguments: list[str]) -> None:
     sys.path.pop(0)  # the folder of this script
     sys.argv = [MODULE]
     printed = Printed()
-    sys.stdout = sys.stderr = sys.__stdout__ = printed  # type: ignore[assignment,misc]
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = printed  # type: ignore[assignment,misc]
     builtins.input = _no_input
     loaded: Loaded | None = None
 
@@ -376,7 +441,7 @@ def main(arguments: list[str]) -> None:
         # Shortly before the time is over: write down where their code stands.
         faulthandler.dump_traceback_later(seconds * 0.9, exit=False, file=where)
         if request["do"] == "load":
-            loaded = Loaded(request["cells"], request["folder"])
+            loaded = Loaded(request["cells"], request["folder"], request["file"])
             answer({"inventory": loaded.inventory(), "errors": loaded.errors})
         elif loaded is not None:
             for call in request["calls"]:

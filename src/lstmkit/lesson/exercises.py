@@ -91,7 +91,7 @@ def find(name: str) -> Exercise:
         If there is none; the message lists them.
     """
     for number, exercise in enumerate(exercises(), 1):
-        if name.replace("-", "_") == exercise.name or name == str(number):
+        if str(name).replace("-", "_") in (exercise.name, str(number)):
             return exercise
     names = ", ".join(exercise.name for exercise in exercises())
     raise InputError(f"lesson: exercise is {name!r}; expected one of {names}")

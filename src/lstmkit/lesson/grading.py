@@ -2,8 +2,8 @@
 
 What is expected comes from `lstmkit.textbook`, on numbers that do not agree by accident: other
 weights in every gate, more hidden units than inputs, states that are not zero. The learner's code
-runs here, in the learner's own process; `lstmkit check` runs a whole file in one of its own and
-names the mistake.
+runs here, in the learner's own process, after it came to an end in one of its own; `lstmkit check`
+runs a whole file there and names the mistake.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import importlib
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstmkit import optimizers, textbook
-from lstmkit.lesson.exercises import Exercise
+from lstmkit.lesson.exercises import Exercise, find
+from lstmkit.lesson.program import from_namespace
+from lstmkit.lesson.runner import Learner, Stopped
 from lstmkit.losses import cross_entropy
 from lstmkit.shapes import Array, InputError
 
@@ -26,6 +28,8 @@ I, H, T, O = 3, 5, 6, 4  # noqa: E741
 
 NAMED = ("cell_step", "sequence", "output_layer", "backward_step", "bptt")
 """Exercises whose mistakes the checker knows by name."""
+ENDED = ("Storm", "MemoryError", "RecursionError")
+SECONDS = 10.0
 
 
 class Verdict(NamedTuple):
@@ -37,7 +41,7 @@ class Verdict(NamedTuple):
     message : str
         One line that says what was tried, or why it is not passed.
     tried : bool
-        Whether there was something to try: a function that is no longer the stub.
+        Whether there was something to try: a function that is no longer the stub, and that ends.
     """
 
     passed: bool
@@ -47,6 +51,10 @@ class Verdict(NamedTuple):
 
 class _Wrong(Exception):
     """The learner's function differs from what it should be; the message says how."""
+
+
+class _Endless(_Wrong):
+    """It came to no end; nothing else is known about it."""
 
 
 Case = tuple[str, tuple[Any, ...], Any]
@@ -82,10 +90,11 @@ def grade(exercise: Exercise, namespace: Mapping[str, Any]) -> Verdict:
         )
     try:
         cases: list[Case] = _CASES[exercise.name](np.random.default_rng(12))
+        _ends(name, namespace, cases)
         for words, arguments, expected in cases:
             _try(name, function, words, arguments, expected)
     except _Wrong as wrong:
-        return Verdict(False, str(wrong))
+        return Verdict(False, str(wrong), tried=not isinstance(wrong, _Endless))
     return Verdict(True, f"{name} is right in all {len(cases)} cases")
 
 
@@ -97,6 +106,24 @@ def _is_stub(function: Any, exercise: Exercise) -> bool:
     return code is not None and code.co_code == stub.co_code and code.co_names == stub.co_names
 
 
+def _ends(name: str, namespace: Mapping[str, Any], cases: Sequence[Case]) -> None:
+    """Call the function in a process of its own first: a loop without end must not hang this one.
+
+    Whatever else goes wrong there is left to the calls that follow here.
+    """
+    calls = [{"name": name, "args": list(given), "named": {}} for _, given, _ in cases]
+    try:
+        with Learner(from_namespace(namespace), SECONDS) as learner:
+            if name in {thing["name"] for thing in learner.load().things}:
+                for outcome in learner.call(calls):
+                    if outcome.failure is not None and outcome.failure.kind in ENDED:
+                        raise _Endless(f"{name}: {outcome.failure}")
+    except Stopped as stopped:
+        raise _Endless(f"{name}: {stopped}") from None
+    except (InputError, OSError):  # nothing whose source can be found, or no second process
+        return
+
+
 def name_mistake(exercise: Exercise, namespace: Mapping[str, Any]) -> str:
     """Say in a line which mistake the checker recognizes in the exercise's function, or nothing.
 
@@ -105,12 +132,19 @@ def name_mistake(exercise: Exercise, namespace: Mapping[str, Any]) -> str:
     """
     if exercise.name not in NAMED:
         return ""
+    later = {find(name).function for name in NAMED[NAMED.index(exercise.name) + 1 :]}
+    names = {name: item for name, item in namespace.items() if name not in later}
     try:
         checker = importlib.import_module("lstmkit.lesson.checker")
-        report = checker.check(namespace)
+        report = checker.check(names)
     except (ImportError, InputError, OSError):
         return ""
-    texts = [finding.text for finding in report.mistakes if finding.part == exercise.function]
+    # A crash there alone is the session's: something that did not come along.
+    texts = [
+        finding.text
+        for finding in report.mistakes
+        if finding.part == exercise.function and "crash" not in getattr(finding, "names", ())
+    ]
     return str(texts[0]) if texts else ""
 
 

@@ -10,10 +10,13 @@ import os
 import textwrap
 import tokenize
 import types
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lstmkit.shapes import InputError
 
@@ -30,12 +33,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Program:
-    """Source in cells, the folder it stands in, and remarks on how it was read."""
+    """Source in cells, the folder it stands in, remarks on how it was read, and its file."""
 
     name: str
     cells: tuple[Cell, ...]
     folder: str | None = None
     notes: tuple[str, ...] = ()
+    file: str | None = None
 
     @property
     def source(self) -> str:
@@ -47,7 +51,9 @@ class Program:
         found = []
         for cell in self.cells:
             try:
-                found.append(ast.parse(cell.source))
+                with warnings.catch_warnings():  # of a backslash in a docstring
+                    warnings.simplefilter("ignore")
+                    found.append(ast.parse(cell.source))
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 continue
         return found
@@ -69,6 +75,63 @@ class Program:
                 continue
         return "\n".join(pieces)
 
+    def unwritten(self) -> list[str]:
+        """Name the functions, and methods as ``Class.method``, that are stubs still.
+
+        A stub has dots where its lines should stand; before them it only sets variables, after
+        them it returns nothing, or a variable that was set to something empty.
+        """
+        found: dict[str, bool] = {}
+        for tree in self.trees():
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef):
+                    found[node.name] = _is_stub(node)
+                elif isinstance(node, ast.ClassDef):
+                    for inner in node.body:
+                        if isinstance(inner, ast.FunctionDef):
+                            found[f"{node.name}.{inner.name}"] = _is_stub(inner)
+        return [name for name, stub in found.items() if stub]
+
+    def waiting(self, stubs: Sequence[str]) -> dict[str, str]:
+        """Name the functions that use one of the stubs, with its name: they cannot work yet."""
+        found: dict[str, str] = {}
+        for tree in self.trees():
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef):
+                    used = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+                    needed = [stub for stub in stubs if stub in used]
+                    found |= {node.name: needed[0]} if needed else {}
+        return found
+
+
+def _is_stub(function: ast.FunctionDef) -> bool:
+    dots = False
+    empty: set[str] = set()
+    for node in function.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            dots = dots or node.value.value is ...
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = {target.id for target in targets if isinstance(target, ast.Name)}
+            empty = empty | names if _is_empty(node.value) else empty - names
+        elif isinstance(node, ast.Return):
+            named = isinstance(node.value, ast.Name) and node.value.id in empty
+            if not (named or _is_empty(node.value)):
+                return False
+        else:
+            return False
+    return dots
+
+
+def _is_empty(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.List | ast.Tuple):
+        return not value.elts
+    if isinstance(value, ast.Dict):
+        return not value.keys
+    if isinstance(value, ast.Call):  # list()
+        return isinstance(value.func, ast.Name) and not value.args and not value.keywords
+    return value is None or (isinstance(value, ast.Constant) and value.value in (None, ...))
+
 
 def read(path: str | os.PathLike[str]) -> Program:
     """Read a ``.py`` file or a ``.ipynb`` notebook.
@@ -83,6 +146,8 @@ def read(path: str | os.PathLike[str]) -> Program:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"check: {path} is a folder; expected a .py file or a .ipynb notebook")
+    if path.exists() and not path.is_file():
+        raise InputError(f"check: {path} is no file; expected a .py file or a .ipynb notebook")
     if path.stat().st_size > LARGEST:
         raise InputError(f"check: {path} is larger than 20 MB; expected a file of Python")
     data = path.read_bytes()
@@ -100,7 +165,8 @@ def read(path: str | os.PathLike[str]) -> Program:
         raise InputError(f"check: {path} is not text in UTF-8; expected a file of Python") from None
     if not source.strip():
         raise InputError(f"check: {path} is empty; expected a file of Python")
-    return Program(path.name, (Cell(path.name, source.replace("\r\n", "\n")),), folder)
+    cell = Cell(path.name, source.replace("\r\n", "\n"))
+    return Program(path.name, (cell,), folder, file=str(path.resolve()))
 
 
 def _notebook(path: Path, data: bytes, folder: str) -> Program:
@@ -163,7 +229,7 @@ def from_namespace(namespace: Mapping[str, Any]) -> Program:
         for name, item in namespace.items()
         if isinstance(name, str)
         and isinstance(item, types.FunctionType | type)
-        and not name.startswith("_")
+        and (not name.startswith("_") or item.__name__ == name)  # not what IPython keeps in _
         and _at_home(item, namespace)
     }
     pieces: dict[str, str] = {}
@@ -175,25 +241,59 @@ def from_namespace(namespace: Mapping[str, Any]) -> Program:
             "check: namespace holds no function or class whose source can be found; define them in "
             "a cell or a file, or run: lstmkit check my_lstm.py"
         )
-    head = []
+    head, tail = [], []
     for name in _used(pieces.values(), namespace):
         item = namespace[name]
         if name in pieces:
             continue
         if isinstance(item, types.ModuleType):
             head.append(f"import {item.__name__} as {name}")
-        elif isinstance(item, bool | int | float | str) or item is None:
-            head.append(f"{name} = {item!r}" if item == item else f'{name} = float("nan")')
+        elif (value := _literal(item)) is not None:
+            head.append(f"{name} = {value}")
+        elif (value := _literal(item, tuple(pieces))) is not None:  # it holds their functions
+            tail.append(f"{name} = {value}")
         elif hasattr(item, "__name__") and getattr(item, "__module__", None):
             head.append(f"from {item.__module__} import {item.__name__} as {name}")
-        elif type(item).__module__ == "numpy" and hasattr(item, "tolist"):
-            head.append(f"{name} = np.asarray({item.tolist()!r})")
-            head.insert(0, "import numpy as np")
-        elif type(item).__module__ == "numpy" and hasattr(item, "__name__"):
-            head.append(f"from numpy import {item.__name__} as {name}")
     cells = [Cell("imports", line) for line in head]
     cells += [Cell(name, source) for name, source in pieces.items()]
-    return Program("notebook", tuple(cells))
+    cells += [Cell("constants", line) for line in tail]
+    file = namespace.get("__file__")  # modules beside it are found as they are in the session
+    folder = os.path.dirname(os.path.abspath(file)) if isinstance(file, str) else os.getcwd()
+    return Program("notebook", tuple(cells), folder, file=file if isinstance(file, str) else None)
+
+
+def _literal(item: Any, own: Sequence[str] = (), depth: int = 0) -> str | None:
+    """Write a constant as source: numbers, text, arrays, and containers of them.
+
+    Functions count inside containers alone: those of NumPy, and those whose names ``own`` lists.
+    """
+    kind = type(item)
+    if item is None or kind in (bool, int, str, bytes):
+        return repr(item)
+    if kind in (float, complex):
+        return f"{kind.__name__}({str(item)!r})"
+    if depth > 6:
+        return None
+    if kind in (list, tuple, set, frozenset):
+        found = [_literal(entry, own, depth + 1) for entry in item]
+        written = [text for text in found if text is not None]
+        return f"{kind.__name__}([{', '.join(written)}])" if len(written) == len(found) else None
+    if kind is dict:
+        pairs = [[_literal(each, own, depth + 1) for each in pair] for pair in item.items()]
+        whole = [f"{key}: {value}" for key, value in pairs if key is not None and value is not None]
+        return f"{{{', '.join(whole)}}}" if len(whole) == len(pairs) else None
+    if kind is np.ndarray or isinstance(item, np.generic):
+        if item.dtype.kind not in "biufcUS" or item.size > 1_000_000:
+            return None
+        flat = _literal(np.asarray(item).reshape(-1).tolist())
+        array = f'__import__("numpy").array({flat}, {item.dtype.str!r}).reshape({item.shape!r})'
+        return array if isinstance(item, np.ndarray) else f"{array}[()]"
+    if isinstance(item, np.random.Generator):
+        return '__import__("numpy").random.default_rng(0)'
+    name = str(getattr(item, "__name__", ""))
+    if name and getattr(np, name, None) is item:
+        return f'__import__("numpy").{name}'
+    return name if depth and name in own else None
 
 
 def _at_home(item: Any, namespace: Mapping[str, Any]) -> bool:
@@ -209,11 +309,8 @@ def _source(name: str, item: Any, namespace: Mapping[str, Any]) -> str | None:
     history = namespace.get("In")  # IPython's cells, the newest last
     for cell in reversed(history if isinstance(history, list) else []):
         plain, _ = without_magic(str(cell))
-        try:
-            tree = ast.parse(plain)
-        except SyntaxError:
-            continue
-        for node in tree.body:
+        nodes = [node for tree in Program("", (Cell("", plain),)).trees() for node in tree.body]
+        for node in nodes:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
                 return ast.get_source_segment(plain, node)
     return None
@@ -223,11 +320,8 @@ def _used(sources: Any, namespace: Mapping[str, Any]) -> list[str]:
     """List the names of the session that the sources mention, modules first."""
     names: dict[str, None] = {}
     for source in sources:
-        try:
-            tree = ast.parse(source)
-        except SyntaxError:
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id in namespace:
-                names[node.id] = None
+        for tree in Program("", (Cell("", source),)).trees():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Name) and node.id in namespace:
+                    names[node.id] = None
     return sorted(names, key=lambda name: not isinstance(namespace[name], types.ModuleType))

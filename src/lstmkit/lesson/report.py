@@ -85,10 +85,10 @@ class Report:
             return f"{count} mistake{'s' if count > 1 else ''} found"
         left = [finding.part for finding in self.findings if finding.kind == "open"]
         if not self.passed:
-            return f"nothing passed yet; still open: {', '.join(left)}"
+            return "nothing passed yet" + (f"; still open: {', '.join(left)}" if left else "")
         if left:
             return f"no mistake found; still open: {', '.join(left)}"
-        return "all passed" if self.complete else "no mistake found"
+        return "all parts checked here passed" if self.complete else "no mistake found"
 
     def lines(self) -> list[tuple[str, str]]:
         """Give the report as (kind, line)."""

@@ -59,12 +59,13 @@ class Part:
 
     ``arguments`` has (name, role, by name) for each; roles are ``x h c params dh dc W b states``,
     ``state`` for the pair (h, c), or ``weight`` for one that is named like a single weight.
+    ``init`` has the same for the arguments of a class: ``I H O`` for a size, or ``params``.
     """
 
     name: str
     arguments: tuple[tuple[str, str, bool], ...]
     method: str | None = None
-    init: tuple[tuple[str, str], ...] = ()
+    init: tuple[tuple[str, str, bool], ...] = ()
     doc: str = ""
     order: tuple[str, ...] = ()  # of params, where it is a sequence
 
@@ -77,6 +78,13 @@ class Part:
     def roles(self) -> set[str]:
         """What it is given."""
         return {role for _, role, _ in self.arguments}
+
+    def made(self, sizes: Mapping[str, int], weights: Mapping[str, Any]) -> dict[str, Any]:
+        """Give what makes an object of the class: arguments by place, and by name."""
+        values = {**sizes, "params": dict(weights)}
+        placed = [values[role] for _, role, by_name in self.init if not by_name]
+        named = {name: values[role] for name, role, by_name in self.init if by_name}
+        return {"init": placed, "init_named": named}
 
 
 def _plain(name: str) -> str:
@@ -165,27 +173,39 @@ def find(inventory: Sequence[Mapping[str, Any]]) -> dict[str, Part]:
     return found
 
 
-def _init(parameters: Sequence[Sequence[Any]]) -> tuple[tuple[str, str], ...]:
-    """Find which arguments of a class are the input size and the hidden size."""
-    found = []
-    left = ["I", "H", "O"]
+_SIZE_NAMES = {
+    "I": ("input|in|nx|ni|nin|d|inp|inputs|features|embed", "inputs?|in|inp|x|d|features|embed|i"),
+    "H": ("hidden|h|nh|na|units|nhidden|state|cell", "hidden|h|a|units|state|cell"),
+    "O": ("output|out|ny|no|classes|vocab", "outputs?|out|y|o|classes|vocab"),
+}
+"""How the sizes begin where an argument must be given, and what is left of them elsewhere."""
+
+
+def _init(parameters: Sequence[Sequence[Any]]) -> tuple[tuple[str, str, bool], ...]:
+    """Find which arguments of a class are the sizes, and which the weights."""
+    found: list[tuple[str, str, bool]] = []
+    left = list(_SIZE_NAMES)
     for name, kind, optional in parameters:
         plain = _plain(name)
         if kind in ("VAR_POSITIONAL", "VAR_KEYWORD"):
             continue
-        if re.search(r"^(input|in|nx|ni|nin|d|inp|inputs|features|embed)", plain) and "I" in left:
-            role = "I"
-        elif re.search(r"^(hidden|h|nh|na|units|nhidden|state|cell)", plain) and "H" in left:
-            role = "H"
-        elif re.search(r"^(output|out|ny|no|classes|vocab)", plain) and "O" in left:
-            role = "O"
-        elif optional:
+        bare = re.sub(r"^(n|num)(?=..)|(size|dims?|units|features|ding)+$", "", plain) or plain
+        role = None
+        for size in left:
+            begins, whole = _SIZE_NAMES[size]
+            fits = re.fullmatch(whole, bare) or re.fullmatch(begins, plain)
+            if fits or (not optional and re.match(begins, plain)):
+                role = size
+                break
+        if role is None and optional:
             continue
-        else:
+        if role is None and _PARAMS.fullmatch(plain) and "params" not in {r for _, r, _ in found}:
+            role = "params"
+        if role is None:
             role = left[0] if left else "O"
         if role in left:
             left.remove(role)
-        found.append((name, role))
+        found.append((name, role, bool(optional) or kind == "KEYWORD_ONLY"))
     return tuple(found)
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,18 +22,33 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from lstmkit.lesson import child
 from lstmkit.lesson.program import Program
 from lstmkit.shapes import InputError, positive_integer, real_number
 
 SECONDS, MEGABYTES = 10.0, 2048
+LONGEST, LARGEST = 86_400.0, 2**20  # a day, a terabyte
 GROUP = 100  # calls in one frame
 STARTING, START = "before it was loaded", 60.0  # a busy machine starts Python slowly
 LOADING = "while it was loaded"
+ALL, TIMES = 60.0, 6  # all requests together: a minute, or six times what one of them may take
+SLOW = 3.0  # seconds after which it is told that something is still going on
+INSIDE = "LSTMKIT_CHECKED"
+
+
+def inside() -> bool:
+    """Whether this is the process in which a learner's code is checked."""
+    return INSIDE in os.environ
 
 
 class Stopped(Exception):
     """The learner's process ended before it answered; the message says how."""
+
+
+class Overtime(Stopped):
+    """The requests together took longer than a whole check may."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ class Failure:
     def __str__(self) -> str:
         said = f"{self.kind}: {self.message}" if self.message else self.kind
         if self.kind == "SystemExit":
-            said = "your code called exit()"
+            said = "SystemExit: your code called exit()"
         if self.kind == "RecursionError":
             said = "RecursionError: a function calls itself without end"
         if self.kind == "MemoryError":
@@ -88,14 +104,42 @@ def _failure(found: Mapping[str, Any]) -> Failure:
     return Failure(found["type"], found["message"], frames)
 
 
+def plain(value: Any) -> Any:
+    """Turn lists of numbers into arrays: plain Python is as good as NumPy."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(entry) for entry in value)
+    if isinstance(value, list):
+        if value and all(_is_number(entry) for entry in value):
+            return np.array(value) * 1.0
+        entries = [plain(entry) for entry in value]
+        shapes = {getattr(entry, "shape", None) for entry in entries}
+        nested = all(isinstance(entry, list) for entry in value)
+        return np.stack(entries) if nested and len(shapes) == 1 and None not in shapes else entries
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 0 and value.dtype.kind in "uif"
+    return type(value) in (int, float)
+
+
 def _outcome(reply: Mapping[str, Any]) -> Outcome:
     return Outcome(
-        reply.get("value"),
+        plain(reply.get("value")),
         _failure(reply["error"]) if "error" in reply else None,
         tuple(tuple(warning) for warning in reply.get("warnings", ())),
         tuple(reply.get("changed", ())),
         tuple(tuple(both) for both in reply.get("shared", ())),
     )
+
+
+def _status(text: str) -> None:
+    """Write over the terminal's last line."""
+    sys.stderr.write(f"\r{text[:78]:78}" + ("" if text else "\r"))
+    sys.stderr.flush()
 
 
 def _listen(stream: Any, answers: queue.Queue[Any]) -> None:
@@ -113,7 +157,7 @@ class Learner:
     ----------
     program : Program
     seconds : float
-        How long one request may take.
+        How long one request may take; all together have six times that, but at least a minute.
     megabytes : int
         How much memory the process may take (POSIX).
 
@@ -130,10 +174,16 @@ class Learner:
     _process: subprocess.Popen[bytes] | None = None
     _log: str = ""
     _answers: queue.Queue[Any] = field(default_factory=queue.Queue)
+    _began: float = field(default_factory=time.monotonic)
+    _told: float = 0.0
 
     def __post_init__(self) -> None:
-        self.seconds = real_number("check", "seconds", self.seconds, 0.1)
+        self.seconds = real_number("check", "seconds", self.seconds, 0.1, LONGEST)
         self.megabytes = positive_integer("check", "megabytes", self.megabytes, 128)
+        if self.megabytes > LARGEST:
+            raise InputError(
+                f"check: megabytes is {self.megabytes}; expected at least 128 and at most {LARGEST}"
+            )
 
     def __enter__(self) -> Learner:
         return self
@@ -152,7 +202,8 @@ class Learner:
         self._start()
         self._answer(STARTING, START)
         cells = [(cell.name, cell.source) for cell in self.program.cells]
-        self._send({"do": "load", "cells": cells, "folder": self.program.folder})
+        where = {"folder": self.program.folder, "file": self.program.file}
+        self._send({"do": "load", "cells": cells, **where})
         reply = self._answer(LOADING)
         failures = tuple((error["cell"], _failure(error)) for error in reply["errors"])
         return Inventory(tuple(reply["inventory"]), failures)
@@ -175,6 +226,9 @@ class Learner:
         if process is None:
             return
         self._process = None
+        if self._told:
+            self._told = 0.0
+            _status("")
         for pipe in (process.stdin,):
             with suppress(OSError):
                 if pipe is not None:
@@ -196,7 +250,7 @@ class Learner:
         script = Path(child.__file__)
         command = [sys.executable, str(script), str(self.megabytes), str(self.seconds), self._log]
         one = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        environment = {**os.environ, **one, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, **one, "PYTHONDONTWRITEBYTECODE": "1", INSIDE: "1"}
         environment |= {"PYTHONUTF8": "1", "PYTHONWARNINGS": "default", "MPLBACKEND": "agg"}
         try:
             self._process = subprocess.Popen(
@@ -217,16 +271,24 @@ class Learner:
 
     def _send(self, request: Mapping[str, Any]) -> None:
         process = self._process
-        assert process is not None
-        assert process.stdin is not None
+        if process is None or process.stdin is None:  # over time: the answer will say so
+            return
         with suppress(OSError):  # it is gone: the answer will say so
             process.stdin.write(child.pack(request))
             process.stdin.flush()
 
     def _answer(self, when: str, seconds: float | None = None) -> dict[str, Any]:
+        wait, total = seconds or self.seconds + 0.5, max(ALL, TIMES * self.seconds)
+        left = self._began + total - time.monotonic()
         try:
-            reply = self._answers.get(timeout=seconds or self.seconds + 0.5)
+            reply = self._next(when, min(wait, left))
         except queue.Empty:
+            if left < wait:
+                self.close()
+                raise Overtime(
+                    f"the whole check took longer than {total:g} s; is your code slow? "
+                    f"--seconds {total / 2:g} gives it more time"
+                ) from None
             if when == STARTING:
                 self.close()
                 raise Stopped(f"Python did not start within {START:g} s; try again") from None
@@ -241,6 +303,20 @@ class Learner:
         self.printed, self.printed_count = reply["printed"]["kept"], int(reply["printed"]["count"])
         found: dict[str, Any] = reply
         return found
+
+    def _next(self, when: str, seconds: float) -> dict[str, Any] | None:
+        """Wait for an answer; on a terminal say so, once a second."""
+        until = time.monotonic() + seconds
+        while True:
+            now = time.monotonic()
+            if now >= until:
+                raise queue.Empty
+            if now - self._began > SLOW and now - self._told >= 1 and sys.stderr.isatty():
+                self._told = now
+                _status(f"still checking {self.program.name}, {when}: {now - self._began:.0f} s")
+            with suppress(queue.Empty):
+                found: dict[str, Any] | None = self._answers.get(timeout=min(1.0, until - now))
+                return found
 
     def _end(self, when: str) -> str:
         process = self._process

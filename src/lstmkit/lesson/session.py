@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from lstmkit.lesson import record
 from lstmkit.lesson.exercises import HINTS, Exercise, exercises, find
 from lstmkit.lesson.grading import grade, name_mistake
+from lstmkit.lesson.runner import inside
 from lstmkit.shapes import InputError
 from lstmkit.store import atomic_write
 
 FIGURES = "figures"
+Words = ParamSpec("Words")
+
+
+def _spoken(
+    method: Callable[Concatenate[Lesson, Words], None],
+) -> Callable[Concatenate[Lesson, Words], None]:
+    """Say what is wrong with an argument; do nothing where the checker loads the file."""
+
+    @functools.wraps(method)
+    def call(self: Lesson, /, *args: Words.args, **options: Words.kwargs) -> None:
+        if inside():  # that run is not the learner's
+            return
+        try:
+            method(self, *args, **options)
+        except InputError as error:
+            self._say(str(error))
+
+    return call
 
 
 class Lesson:
@@ -31,18 +51,33 @@ class Lesson:
     Raises
     ------
     InputError
-        If the folder is no workspace.
+        If the folder is no workspace; in a script that is run, this line ends it.
     """
 
     def __init__(self, namespace: Mapping[str, Any], folder: str | Path | None = None) -> None:
         file = namespace.get("__file__")
         self.folder = Path(folder or (Path(file).parent if file else "."))
         self.namespace = namespace
-        record.read(self.folder)
+        if inside():
+            return
+        try:
+            record.read(self.folder)
+        except InputError as error:
+            if namespace.get("__name__") != "__main__" or _notebook() is not None:
+                raise
+            print(f"lstmkit: {error}", file=sys.stderr)  # a script ends in one line
+            raise SystemExit(2) from None
 
+    @_spoken
     def predict(self, name: str, number: int, answer: Any = ...) -> None:
         """Keep the first answer to a question, a letter; then measure and show the right one."""
         exercise = find(name)
+        count = len(exercise.questions)
+        if number not in range(1, count + 1):
+            raise InputError(
+                f"lesson: number is {number!r}; expected a question of {exercise.name}, "
+                f"1 to {count}"
+            )
         question = exercise.questions[number - 1]
         choices = [letter for letter in "abcdef" if f"({letter})" in question.text]
         if answer not in choices:
@@ -60,6 +95,7 @@ class Lesson:
         word = "That is right." if answer == question.letter else f"It is ({question.letter})."
         self._say(f"{word} {question.why}")
 
+    @_spoken
     def check(self, name: str) -> None:
         """Try the exercise's function; after a pass, show the solution and why it is so."""
         exercise = find(name)
@@ -84,20 +120,24 @@ class Lesson:
 
     def passed(self, name: str) -> bool:
         """Whether the exercise's last check passed."""
-        return record.read(self.folder)[find(name).name].passed
+        return not inside() and record.read(self.folder)[find(name).name].passed
 
+    @_spoken
     def hint(self, name: str | None = None) -> None:
         """Show the next of three hints, after those before it; by default of the next exercise."""
         self._say(hint(self.folder, name))
 
+    @_spoken
     def solution(self, name: str) -> None:
         """Show the solution and its explanation, once a check has passed."""
         self._say(solution(self.folder, name))
 
+    @_spoken
     def status(self) -> None:
         """Show what is passed and what is open."""
         print("\n".join(record.summary(record.read(self.folder))))
 
+    @_spoken
     def show(self, name: str, draw: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """Draw a figure, keep it in the workspace as a PNG, and show it in a notebook."""
         try:
