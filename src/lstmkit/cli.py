@@ -331,7 +331,7 @@ def explore(
     read = [path for path in (model, file, rnn) if path is not None]
     read += [path / MODEL for path in read if path.is_dir()]
     if any(path.exists() and output.exists() and path.samefile(output) for path in read):
-        raise InputError(f"explore: {output} is what the page is made of; expected another --output")
+        raise InputError(f"explore: {output} is read for the page; expected another --output")
     store.check_writable(output)
     opened = loading.load(model)
     beside = None if rnn is None else _beside(rnn)

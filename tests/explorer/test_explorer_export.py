@@ -206,7 +206,10 @@ def test_an_rnn_is_shown_beside(saved, tmp_path):
         (["--file", "latin"], "latin is not UTF-8 (byte 0xe9 at 1)"),
         (["--file", "nul"], "nul is binary (zero byte at 1)"),
         (["--file", "."], "explore: . is a folder; expected a text file"),
-        (["--text", "a", "-o", "model.safetensors", "--force"], "is what the page is made of"),
+        (
+            ["--text", "a", "-o", "model.safetensors", "--force"],
+            "is read for the page; expected another",
+        ),
         (["--text", "a", "--rnn", "old.html"], "old.html"),
         (["--text", "a", "-o", "no/page.html"], "no/page.html: No such file or directory"),
     ],
