@@ -105,7 +105,7 @@ class RNNLanguageModel:
         if steps is None and seconds is None:
             steps = 1000
         peak = real_number(_OWNER, "learning_rate", learning_rate, 0.0, open_ends="low")
-        total = float(steps if seconds is None else seconds)  # type: ignore[arg-type]
+        total = float(steps or 0) if seconds is None else float(seconds)
         training.train(
             self,
             streams,
