@@ -66,6 +66,7 @@ class File:
     """A whole file."""
 
     owner: str
+    size: int = 0  # bytes, with those of the arrays that lie in other files
     graph: Graph = field(default_factory=Graph)
     ir_version: int = 0
     producer: str = ""
@@ -121,7 +122,9 @@ def parse(data: bytes, owner: str, folder: str | None = None) -> File:
     whole.producer = f"{whole.producer} {version}".strip()
     if not whole.opsets:
         whole.opsets[""] = 1  # of files before opsets had numbers
-    _Maker(reader, whole, Files(owner, folder)).graph(whole.graph, reader.bytes(graph), 0)
+    files = Files(owner, folder)
+    _Maker(reader, whole, files).graph(whole.graph, reader.bytes(graph), 0)
+    whole.size = len(data) + files.taken
     return whole
 
 

@@ -96,7 +96,8 @@ class Interpreter:
             raise InputError(f"{node}: attribute {name!r} is missing")
         if len(graph.inputs) != len(given):
             raise InputError(
-                f"{node}: its graph {name!r} has {len(graph.inputs)} inputs; it is given {len(given)}"
+                f"{node}: its graph {name!r} has {len(graph.inputs)} inputs; it is given "
+                f"{len(given)}"
             )
         inner = ChainMap({}, scope)
         for one, array in zip(graph.inputs, given, strict=True):
@@ -129,8 +130,8 @@ class Interpreter:
             carried = list(found[1 : 1 + count])
             rows.append(found[1 + count :])
             turn += 1
-        scans = [_stack(node, [row[k] for row in rows], 0, self.room) for k in range(len(rows[0]))] \
-            if rows else [np.zeros(0, np.float32)] * (len(node.outputs) - count)  # fmt: skip
+        width = len(rows[0]) if rows else len(node.outputs) - count
+        scans = [_stack(node, [row[k] for row in rows], 0, self.room) for k in range(width)]
         return [*[_present(node, one) for one in carried], *scans]
 
     def _scan(self, node: Node, inputs: list[Array | None], scope: Scope) -> list[Array]:
@@ -210,7 +211,7 @@ def backend() -> Any:
             'lstmkit: ONNX\'s backend needs the onnx package (pip install "lstmkit[onnx]")'
         ) from None
 
-    class Prepared(base.BackendRep):  # type: ignore[misc]
+    class Prepared(base.BackendRep):
         """A model that is ready to run."""
 
         def __init__(self, file: File) -> None:
@@ -232,7 +233,7 @@ def backend() -> Any:
             result: tuple[Any, ...] = named(*outputs)
             return result
 
-    class Backend(base.Backend):  # type: ignore[misc]
+    class Backend(base.Backend):
         """ONNX's interface to a system that runs models: ours, for graphs of LSTM nodes."""
 
         @classmethod

@@ -66,6 +66,7 @@ class Files:
 
     def __init__(self, owner: str, folder: str | None) -> None:
         self.owner, self._folder = owner, folder
+        self.taken = 0  # bytes that were read
         self._read: dict[tuple[str, int, int], memoryview] = {}
         self._left: dict[str, int] = {}  # bytes that may still be read, by file: each byte once
 
@@ -90,6 +91,7 @@ class Files:
                         f"{offset + size}, each used once (copy the whole file beside the model)"
                     )
                 self._left[path] = left - size
+                self.taken += size
                 file.seek(offset)
                 self._read[place] = memoryview(file.read(size))
         return self._read[place]
