@@ -41,7 +41,8 @@ def regroup(axes: Sequence[Axis], shape: Sequence[int]) -> list[Axis] | None:
         while product != size:
             if at == len(bases) or size == 0:
                 return None
-            group.append(bases[at])
+            if bases[at][1] != 1:  # one of size one was squeezed away, or adds nothing
+                group.append(bases[at])
             product *= bases[at][1]
             at += 1
             if product > size:

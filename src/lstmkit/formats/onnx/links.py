@@ -162,7 +162,7 @@ def _recurrent(stack: list[Link], dtype: str) -> Recurrent | Bidirectional:
         alone = replace(link, ways=[way])
         lstm = _lstm([[way]], [alone], dtype)
         sides.append(Recurrent(lstm, backwards=way.direction.backwards, last=link.last))
-    return Bidirectional(*sides, merge=link.merge) if len(sides) == 2 else sides[0]
+    return Bidirectional(sides[0], sides[1], link.merge) if len(sides) == 2 else sides[0]
 
 
 def _lstm(layers: list[list[Way]], links: list[Link], dtype: str) -> LSTM:

@@ -8,17 +8,14 @@ input before it is given away. The model is batch first, whatever the graph is.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 
 from lstmkit.formats.base import Contents, Model
-from lstmkit.formats.onnx.axes import labels
 from lstmkit.formats.onnx.graph import File, open_file
 from lstmkit.formats.onnx.links import Link, build
 from lstmkit.formats.onnx.rules import RULES, shown
 from lstmkit.formats.onnx.walk import FLOW, STATES, UNKNOWN, Value, Walk
-from lstmkit.layers import LSTM
 from lstmkit.shapes import Array, InputError
 
 MOST_LINES = 50  # of what was not understood
@@ -123,6 +120,8 @@ def _facts(walk: Walk, main: Value, name: str) -> list[tuple[str, str]]:
     assert main.link is not None
     source = main.link.source.name
     facts = [("reads", f"{source}{' (time first; here batch first)' if _time_first(walk) else ''}")]
+    if walk.states:
+        facts.append(("state", ", ".join(walk.states)))
     return [*facts, ("gives", name or "the output of the last layer that was understood")]
 
 
@@ -160,10 +159,8 @@ def _check(walk: Walk, main: Value, model: Model, scope: dict[str, Value]) -> li
     given = scope.get(main.link.source.name)
     if main.array is None or given is None or given.array is None or not walk.exact:
         return []
-    x, axes = given.array, given.axes
-    order = [label for label, _ in (base for axis in axes for base in axis)]
-    x = _batch_first(walk, x, [(label, size) for axis in axes for label, size in axis])
-    if x is None or len(order) > 3:
+    x = _batch_first(walk, given.array, [base for axis in given.axes for base in axis])
+    if x is None:
         return []
     y: Array = model(x)[0]
     theirs = main.array

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +23,8 @@ from lstmkit.formats.onnx.axes import (
 )
 from lstmkit.formats.onnx.graph import Node
 from lstmkit.formats.onnx.links import Link, Way
-from lstmkit.formats.onnx.node import DIRECTIONS, FUNCTIONS, directions
-from lstmkit.formats.onnx.walk import FIXED, FLOW, SIZED, STATES, UNKNOWN, Value, Walk
+from lstmkit.formats.onnx.node import FUNCTIONS, directions
+from lstmkit.formats.onnx.walk import FIXED, FLOW, GIVEN, SIZED, STATES, UNKNOWN, Value, Walk
 from lstmkit.shapes import Array, InputError
 
 Given = list[Value | None]
@@ -76,6 +75,8 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
     x = shown(given[0])
     if x is None or x.array is None or x.array.ndim != 3 or x.array.shape[2] != size:
         # It reads what was not understood, and is where a chain begins.
+        if given[0] is not None and given[0].kind == GIVEN:
+            walk.unknown.append(f"{node}: what makes its input of the graph's is not understood")
         walk.exact = False
         source = Link("input", None, node.inputs[0])
         shape = (3, 5, size) if batch_first else (5, 3, size)
@@ -96,6 +97,9 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
         if lengths is None or not (lengths == steps).all():
             raise InputError(f"{node}: its sequence_lens are constants below the whole length")
     starts = [_start(node, given[k], len(found), batch_first) for k in (5, 6)]
+    for one in given[5:7]:
+        if one is not None and one.link is not None and one.link.name not in walk.states:
+            walk.states.append(one.link.name)
     ways = [
         Way(
             direction._replace(backwards=direction.backwards != x.turned),
@@ -418,7 +422,7 @@ def gemm(walk: Walk, node: Node, given: Given) -> Found:
 
 
 def add(walk: Walk, node: Node, given: Given) -> Found:
-    """A bias after a product; or two directions added."""
+    """Take a bias after a product; or two directions added."""
     array = walk.probe(node, given)[0]
     if array is None:
         return None
@@ -433,7 +437,6 @@ def add(walk: Walk, node: Node, given: Given) -> Found:
         if bias.size not in (1, size) or (bias.size > 1 and bias.shape[-1] != size):
             return None
         total = np.broadcast_to(bias.reshape(-1), (size,))
-        walk.links.remove(link) if link in walk.links else None
         total = total if link.bias is None else total + link.bias
         return [x.seen(array, link=walk.add(replace(link, bias=total)))]
     return _join(walk, node, [shown(value) for value in given], None, "sum", array)
@@ -448,7 +451,7 @@ def multiply(walk: Walk, node: Node, given: Given) -> Found:
 
 
 def activation(walk: Walk, node: Node, given: Given) -> Found:
-    """A function of every number."""
+    """Take a function of every number."""
     x, array = shown(given[0]), walk.probe(node, given)[0]
     if x is None or x.link is None or x.link.parent is None or array is None:
         return None
@@ -497,4 +500,4 @@ RULES: dict[str, Rule] = {
     "Split": split,
     "Transpose": transpose,
 }
-"""By ONNX's names; `DIRECTIONS` and the rest of an LSTM's attributes are in node.py."""
+"""By ONNX's names."""

@@ -20,7 +20,8 @@ from lstmkit.formats.onnx.links import Link
 from lstmkit.formats.onnx.operators import Room, compute
 from lstmkit.shapes import Array, InputError
 
-FIXED, SIZED, FLOW, STATES, UNKNOWN = "fixed", "sized", "flow", "states", "unknown"
+FIXED, SIZED, FLOW, STATES = "fixed", "sized", "flow", "states"
+GIVEN, UNKNOWN = "given", "unknown"
 SIZES = (3, 5, 7, 11, 13)  # of axes that are free: all different, so that a reshape can be followed
 MOST_OF_INPUT = 2**20  # numbers; a larger one is zeros that take no room
 
@@ -30,7 +31,8 @@ class Value:
     """What is known of a value.
 
     ``kind`` is FIXED for a constant, SIZED for what follows from the input's sizes, FLOW for an
-    input or what a layer makes of one, STATES for final states of layers, and else UNKNOWN.
+    input or what a layer makes of one, STATES for final states of layers, GIVEN for what something
+    else makes of inputs, and else UNKNOWN.
     """
 
     kind: str = UNKNOWN
@@ -69,6 +71,7 @@ class Walk:
         self.links: list[Link] = []
         self.unknown: list[str] = []
         self.exact = True
+        self.states: list[str] = []  # inputs of the graph that are initial states
         self.time: str | None = None
         self.batch: str | None = None
         self.rng = np.random.default_rng(0)
@@ -148,8 +151,13 @@ class Walk:
         except InputError as error:
             self.unknown.append(str(error))
             return [Value() for _ in node.outputs]
-        self.unknown.append(f"{node}: not understood (gives {', '.join(node.outputs)!r:.100})")
         arrays_ = self.probe(node, given, len(node.outputs))
+        sources = [value.link for value in given if value is not None and _is_input(value)]
+        constants = [value for value in given if value is None or value.kind in (FIXED, SIZED)]
+        if sources and len(sources) + len(constants) == len(given):
+            # Such a thing may become an initial state; where a layer reads it, that says so.
+            return [Value(GIVEN, array, sources[0]) for array in arrays_]
+        self.unknown.append(f"{node}: not understood (gives {', '.join(node.outputs)!r:.100})")
         return [Value(UNKNOWN, array) for array in arrays_]
 
     def probe(
@@ -165,7 +173,7 @@ class Walk:
         return [*arrays, *[None] * count][: max(count, 1)]
 
     def branch(self, node: Node, given: list[Value | None], scope: Scope) -> list[Value]:
-        """Walk through the branch of an ``If`` that is taken; if that is unknown, the one with LSTMs."""
+        """Walk through the branch of an ``If`` that is taken; if unknown, the one with LSTMs."""
         condition = given[0] if given else None
         then, other = (node.attributes.get(f"{name}_branch") for name in ("then", "else"))
         if not isinstance(then, Graph) or not isinstance(other, Graph):
@@ -202,6 +210,11 @@ class Walk:
         return link
 
 
+def _is_input(value: Value) -> bool:
+    """Whether a value is an input of the graph, or is made of it without a layer."""
+    return value.link is not None and value.link.kind == "input" and value.kind in (FLOW, GIVEN)
+
+
 def _lstms(graph: Graph) -> int:
     """Count the LSTM nodes of a graph and of those in it."""
     count = 0
@@ -212,7 +225,7 @@ def _lstms(graph: Graph) -> int:
 
 
 def _first_input_size(graph: Graph) -> int:
-    """Return the size that the first LSTM with constant weights takes, for inputs that do not say."""
+    """Return the size that the first LSTM takes, for inputs that do not say theirs."""
     for node in graph.nodes:
         if node.op == "LSTM" and len(node.inputs) > 1:
             weight = graph.constants.get(node.inputs[1])
