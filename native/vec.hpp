@@ -164,13 +164,39 @@ template <class T> INLINE Vec<T> sigmoid(Vec<T> z) {
     return T(1) / (T(1) + e.two_to_n * (T(1) + e.p));  // 1 + p > 0: never infinity − infinity
 }
 
-// tanh x = E / (E + 2) with E = e^2x − 1 = 2^n p + (2^n − 1), which near zero is p and loses nothing.
+// e^x − 1 = 2^n p + (2^n − 1), which near zero is p and loses nothing.
+template <class T> INLINE Vec<T> exp_minus_1(Vec<T> x) {
+    const Power<T> e = exp_parts(x);
+    return e.two_to_n * e.p + (e.two_to_n - T(1));
+}
+
+// tanh x = E / (E + 2) with E = e^2x − 1.
 template <class T> INLINE Vec<T> tanh_(Vec<T> x) {
     constexpr T limit = sizeof(T) == 4 ? T(10) : T(20);
     x = clamp<T>(x, -limit, limit);
-    const Power<T> e = exp_parts(x + x);
-    const Vec<T> E = e.two_to_n * e.p + (e.two_to_n - T(1));
+    const Vec<T> E = exp_minus_1<T>(x + x);
     return E / (E + T(2));
+}
+
+// e^x − 1 for x ≤ 0: −1 from where it is the nearest number.
+template <class T> INLINE Vec<T> exp_minus_1_below_0(Vec<T> x) {
+    return exp_minus_1<T>(clamp<T>(x, sizeof(T) == 4 ? T(-20) : T(-40), T(0)));
+}
+
+// ln(1 + u) for 0 ≤ u ≤ 1: 2 artanh s = 2 (s + s³/3 + s⁵/5 + …) with s = u / (2 + u) ≤ 1/3.
+template <class T> INLINE Vec<T> log_1_plus(Vec<T> u) {
+    constexpr int last = sizeof(T) == 4 ? 15 : 35;  // 3^−15 / 15 and 3^−35 / 35 are below a rounding
+    const Vec<T> s = u / (T(2) + u), square = s * s;
+    Vec<T> q = all(T(1) / T(last));
+    for (int k = last - 2; k >= 3; k -= 2) q = q * square + T(1) / T(k);
+    return T(2) * (s + s * (square * q));
+}
+
+// ln(1 + e^z) = max(z, 0) + ln(1 + e^−|z|), where e^−|z| falls to 0 at the end of the clamp.
+template <class T> INLINE Vec<T> softplus(Vec<T> z) {
+    constexpr T low = sizeof(T) == 4 ? T(-88.1) : T(-709.1);
+    const Power<T> e = exp_parts(clamp<T>(-abs_<T>(z), low, T(0)));
+    return (z < 0 ? Vec<T>{} : z) + log_1_plus<T>(e.two_to_n * (T(1) + e.p));
 }
 
 }  // namespace LSTMKIT_NAMESPACE
