@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -98,6 +99,49 @@ INLINE void narrow(BFloat* to, float from) {
     std::uint32_t bits;
     std::memcpy(&bits, &from, sizeof bits);
     to->bits = std::uint16_t(bits >> 16);
+}
+
+// The numbers Index::of(0), Index::of(1), … of two registers one after the other.
+template <class T, class Index, int... I> INLINE Vec<T> chosen(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, Index::of(I)...);
+#else
+    return __builtin_shuffle(a, b, Int<T>{typename Lanes<T>::Scalar(Index::of(I))...});
+#endif
+}
+template <class T, class Index> INLINE Vec<T> chosen(Vec<T> a, Vec<T> b) {
+    return chosen<T, Index>(a, b, std::make_integer_sequence<int, WIDTH<T>>());
+}
+// Every other S numbers of a and of b, from the first (odd 0) or the second S on.
+template <int W, int S, int odd> struct Exchanged {
+    static constexpr int of(int k) { return (k & S ? W + k - S : k) + odd * S; }
+};
+// In every L numbers: of a and b in turn, from the lower (upper 0) or the upper half of them.
+template <int W, int L, int upper> struct InTurn {
+    static constexpr int of(int k) { return k / L * L + upper * L / 2 + k % L / 2 + k % 2 * W; }
+};
+// WIDTH registers as the rows of a matrix, turned. Squares of S are exchanged until they are as wide as
+// 16 bytes, within which every instruction set has the instructions that put numbers in turn.
+template <class T, int S> INLINE void transpose(Vec<T> (&rows)[WIDTH<T>]) {
+    constexpr int W = WIDTH<T>, L = 16 / int(sizeof(T));
+    if constexpr (S >= L) {
+        for (int k = 0; k < W; ++k)
+            if (!(k & S)) {
+                const Vec<T> a = rows[k], b = rows[k + S];
+                rows[k] = chosen<T, Exchanged<W, S, 0>>(a, b), rows[k + S] = chosen<T, Exchanged<W, S, 1>>(a, b);
+            }
+        transpose<T, S / 2>(rows);
+    } else {
+        for (int pass = 1; pass < L; pass *= 2)
+            for (int group = 0; group < W; group += L) {
+                Vec<T> next[L];
+                for (int k = 0; k < L / 2; ++k) {
+                    const Vec<T> a = rows[group + k], b = rows[group + k + L / 2];
+                    next[2 * k] = chosen<T, InTurn<W, L, 0>>(a, b), next[2 * k + 1] = chosen<T, InTurn<W, L, 1>>(a, b);
+                }
+                for (int k = 0; k < L; ++k) rows[group + k] = next[k];
+            }
+    }
 }
 
 template <class T> INLINE Vec<T> all(T s) { return s - Vec<T>{}; }
