@@ -11,7 +11,8 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -272,18 +273,31 @@ def _processors() -> int:
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
-def _all_seen(programs: list[Written], processes: int) -> Iterator[Seen]:
+def _all_seen(programs: list[Written], processes: int) -> Generator[Seen, None, None]:
     """Check programs, several at a time, and yield what was seen in their order."""
     if processes == 1:
         yield from map(_seen, programs)
         return
     # Fresh processes: those that are forked from one with threads may come to a standstill.
     fresh = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, fresh, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(processes, fresh, _begin)
     try:
         yield from pool.map(_seen, programs)
     finally:  # after Ctrl-C too: what has not begun is not begun any more
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the process that asked, and end when it ends, however it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked = multiprocessing.parent_process()
+
+    def end() -> None:
+        if asked is not None:
+            asked.join()
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _seen(written: Written) -> Seen:
