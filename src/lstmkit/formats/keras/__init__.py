@@ -1,0 +1,1 @@
+"""Keras's files: ``.keras``, ``.weights.h5`` and the older whole-model ``.h5``."""
