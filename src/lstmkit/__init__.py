@@ -5,7 +5,18 @@ of text is `LanguageModel`; `load` opens what was saved.
 """
 
 from lstmkit.engine import backend, set_num_threads
-from lstmkit.layers import LSTM, Dropout, Embedding, Linear
+from lstmkit.layers import (
+    LSTM,
+    Activation,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    LastStep,
+    Linear,
+    Masking,
+    Recurrent,
+    Sequential,
+)
 from lstmkit.loading import load
 from lstmkit.shapes import InputError
 from lstmkit.tasks import LanguageModel
@@ -15,11 +26,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LSTM",
+    "Activation",
+    "Bidirectional",
     "Dropout",
     "Embedding",
     "InputError",
     "LanguageModel",
+    "LastStep",
     "Linear",
+    "Masking",
+    "Recurrent",
+    "Sequential",
     "TrainingDiverged",
     "backend",
     "load",

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lstmkit import run, store
-from lstmkit.layers import LSTM
+from lstmkit.layers import LSTM, Sequential
 from lstmkit.shapes import InputError
 from lstmkit.tasks.language_model import LanguageModel
 
 _MAKERS: dict[str, Callable[..., Any]] = {
     "LSTM": LSTM.from_parameters,
+    "Sequential": Sequential.from_parameters,
     "LanguageModel": LanguageModel.from_parameters,
 }
 _IN_A_FOLDER = ("model.safetensors", "checkpoint.safetensors")

@@ -5,7 +5,7 @@ A snapshot is a small safetensors file in memory: numbers, never code, so it may
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -125,11 +125,7 @@ class Stream:
 
     def snapshot(self) -> bytes:
         """Return the state as bytes, to be kept anywhere and given to `restore`."""
-        h, c = self._state
-        data: bytes = safetensors_numpy.save(
-            {"h": np.ascontiguousarray(h), "c": np.ascontiguousarray(c)}
-        )
-        return data
+        return _write([self._state], [""])
 
     def restore(self, snapshot: bytes) -> None:
         """Go back to a snapshot, of this stream or of one with the same shapes.
@@ -139,16 +135,117 @@ class Stream:
         InputError
             If the bytes are damaged, or of another shape or dtype; the state is left as it was.
         """
+        (state,) = _read(snapshot, [self._start], [""])
+        self._state[0][...], self._state[1][...] = state
+
+
+Part = Stream | Callable[[Array], Array]
+
+
+class SequentialStream:
+    """A chain of layers that is fed one time step after another; `Sequential.stream` makes it.
+
+    Parameters
+    ----------
+    parts : list of Stream or callable
+        In their order; each gets what the one before it gives.
+    check : callable
+        Turns what the caller gives into what the first part takes.
+
+    Examples
+    --------
+    >>> import lstmkit as lk
+    >>> model = lk.Sequential({"lstm": lk.LSTM(3, 4, seed=0), "head": lk.Linear(4, 2, seed=0)})
+    >>> stream = model.stream(batch_size=5)
+    >>> y = stream.step(np.ones((5, 3)))
+    >>> stream.reset(rows=[0])
+    >>> saved = stream.snapshot()
+    """
+
+    def __init__(self, parts: Sequence[Part], check: Callable[[ArrayLike], Array]) -> None:
+        self._parts, self._check = list(parts), check
+        self._streams = [part for part in self._parts if isinstance(part, Stream)]
+        self._names = [f"{k}." for k in range(len(self._streams))]
+
+    @property
+    def state(self) -> tuple[State, ...]:
+        """H and c of every LSTM now; copies. Assign as many pairs to go on from there."""
+        return tuple(stream.state for stream in self._streams)
+
+    @state.setter
+    def state(self, state: Sequence[tuple[ArrayLike, ArrayLike]]) -> None:
+        if not isinstance(state, tuple | list) or len(state) != len(self._streams):
+            raise InputError(
+                f"stream: state is not a sequence of {len(self._streams)} pairs (h, c)"
+            )
+        before = self.state
         try:
-            arrays = safetensors_numpy.load(snapshot)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise InputError(f"stream.restore: snapshot is damaged ({error})") from None
-        if set(arrays) != {"h", "c"}:
-            raise InputError("stream.restore: snapshot holds something else than h and c")
-        for name, start in zip("hc", self._start, strict=True):
-            check_shape("stream.restore", name, arrays[name], start.shape)
-            if arrays[name].dtype != start.dtype:
-                raise InputError(
-                    f"stream.restore: {name} has dtype {arrays[name].dtype}; expected {start.dtype}"
-                )
-        self._state[0][...], self._state[1][...] = arrays["h"], arrays["c"]
+            for stream, pair in zip(self._streams, state, strict=True):
+                stream.state = pair
+        except InputError:  # all of it or none
+            for stream, pair in zip(self._streams, before, strict=True):
+                stream.state = pair
+            raise
+
+    def step(self, x_t: ArrayLike) -> Array:
+        """Take one time step: x_t ``(N, I)``, or tokens ``(N,)``, in; y_t ``(N, O)`` out."""
+        y = self._check(x_t)
+        for part in self._parts:
+            y = part.step(y) if isinstance(part, Stream) else part(y)
+        return y
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Forget: put all rows, or the given ones, back to the starting state."""
+        for stream in self._streams:
+            stream.reset(rows)
+
+    def snapshot(self) -> bytes:
+        """Return the states as bytes, to be kept anywhere and given to `restore`."""
+        return _write([stream._state for stream in self._streams], self._names)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go back to a snapshot, of this stream or of one with the same shapes.
+
+        Raises
+        ------
+        InputError
+            If the bytes are damaged, or of another shape or dtype; the state is left as it was.
+        """
+        starts = [stream._start for stream in self._streams]
+        states = _read(snapshot, starts, self._names)
+        for stream, state in zip(self._streams, states, strict=True):
+            stream._state[0][...], stream._state[1][...] = state
+
+
+def _write(states: list[State], names: list[str]) -> bytes:
+    arrays = {
+        name + letter: np.ascontiguousarray(array)
+        for name, state in zip(names, states, strict=True)
+        for letter, array in zip("hc", state, strict=True)
+    }
+    data: bytes = safetensors_numpy.save(arrays)
+    return data
+
+
+def _read(snapshot: bytes, starts: list[State], names: list[str]) -> list[State]:
+    """Read states that have the shapes and dtypes of the starts, all of them or none."""
+    try:
+        arrays = safetensors_numpy.load(snapshot)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"stream.restore: snapshot is damaged ({error})") from None
+    expected = {
+        name + letter: array
+        for name, start in zip(names, starts, strict=True)
+        for letter, array in zip("hc", start, strict=True)
+    }
+    if set(arrays) != set(expected):
+        raise InputError(
+            f"stream.restore: snapshot holds something else than {' and '.join(expected)}"
+        )
+    for name, start in expected.items():
+        check_shape("stream.restore", name, arrays[name], start.shape)
+        if arrays[name].dtype != start.dtype:
+            raise InputError(
+                f"stream.restore: {name} has dtype {arrays[name].dtype}; expected {start.dtype}"
+            )
+    return [(arrays[name + "h"], arrays[name + "c"]) for name in names]

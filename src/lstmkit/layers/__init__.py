@@ -1,6 +1,21 @@
-"""Layers: each a ``forward`` beside its exact ``backward``."""
+"""Layers: each a ``forward`` beside its exact ``backward``; and chains of them, for inference."""
 
 from lstmkit.layers.feedforward import Dropout, Embedding, Linear
+from lstmkit.layers.inference import Activation, LastStep, Masking
 from lstmkit.layers.lstm import LSTM, Trace
+from lstmkit.layers.recurrent import Bidirectional, Recurrent
+from lstmkit.layers.sequential import Sequential
 
-__all__ = ["LSTM", "Dropout", "Embedding", "Linear", "Trace"]
+__all__ = [
+    "LSTM",
+    "Activation",
+    "Bidirectional",
+    "Dropout",
+    "Embedding",
+    "LastStep",
+    "Linear",
+    "Masking",
+    "Recurrent",
+    "Sequential",
+    "Trace",
+]

@@ -1,0 +1,420 @@
+"""Layers one after the other: what a model that comes from another library becomes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lstmkit import store
+from lstmkit.layers.feedforward import Embedding, Linear
+from lstmkit.layers.inference import Activation, LastStep, Masking
+from lstmkit.layers.lstm import LSTM
+from lstmkit.layers.recurrent import Bidirectional, Mask, Recurrent, State
+from lstmkit.shapes import (
+    Array,
+    InputError,
+    boolean_array,
+    check_shape,
+    integer_array,
+    positive_integer,
+    real_array,
+)
+from lstmkit.stream import Part, SequentialStream
+
+Layer = Embedding | Recurrent | Bidirectional | Linear | Activation | Masking | LastStep
+MOST = 1024
+"""Layers of a chain."""
+
+
+class Sequential:
+    """A chain of layers, for inference.
+
+    Parameters
+    ----------
+    layers : mapping of str to layer
+        `Embedding`, `Recurrent` (or an `LSTM`, which becomes one), `Bidirectional`, `Linear`,
+        `Activation`, `Masking`, `LastStep`, by names without dots, in their order. They are held,
+        not copied.
+
+    Attributes
+    ----------
+    layers : dict
+        As given.
+    dtype : numpy dtype
+        float32 or float64, that of all layers.
+
+    Examples
+    --------
+    >>> import lstmkit as lk
+    >>> model = lk.Sequential({"lstm": lk.LSTM(3, 8, seed=0), "head": lk.Linear(8, 2, seed=0)})
+    >>> y, state = model(np.zeros((1, 5, 3)))
+    >>> y.shape
+    (1, 5, 2)
+    >>> model.stream().step(np.zeros((1, 3))).shape
+    (1, 2)
+    """
+
+    def __init__(self, layers: Mapping[str, Layer | LSTM]) -> None:
+        if not isinstance(layers, Mapping) or not 0 < len(layers) <= MOST:
+            raise InputError(f"sequential: layers is no dict of 1 to {MOST} layers by name")
+        self.layers: dict[str, Layer] = {}
+        size: int | None = None
+        dtypes: set[str] = set()
+        for name, layer in layers.items():
+            if not isinstance(name, str) or not name or "." in name:
+                raise InputError(
+                    f"sequential: a layer has the name {name!r}; expected text without a dot"
+                )
+            if isinstance(layer, LSTM):
+                layer = Recurrent(layer)
+            if not isinstance(layer, Layer):
+                raise InputError(
+                    f"sequential: layer {name!r} is {type(layer).__name__}; expected a layer"
+                )
+            dtypes |= {array.dtype.name for array in _parameters(layer).values()}
+            takes, gives = _sizes(layer)
+            if size is not None and takes is not None and takes != size:
+                raise InputError(
+                    f"sequential: layer {name!r} takes {takes} numbers and gets {size}; expected "
+                    "each layer to take what the one before it gives"
+                )
+            if isinstance(layer, Embedding) and any(
+                not isinstance(before, Masking) for before in self.layers.values()
+            ):
+                raise InputError(
+                    f"sequential: layer {name!r} is an Embedding; expected it to be the first"
+                )
+            size = gives if gives is not None else size
+            self.layers[name] = layer
+        if len(dtypes) != 1:
+            raise InputError(
+                f"sequential: the layers' dtypes are {', '.join(sorted(dtypes)) or 'none'}; "
+                "expected one"
+            )
+        self.dtype = np.dtype(dtypes.pop())
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}: {describe(layer)}" for name, layer in self.layers.items())
+        return f"Sequential({shown})"
+
+    # ---------------------------------------------------------------------------- what it has
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The layers' own arrays, named ``layer.parameter``."""
+        return {
+            f"{name}.{short}": array
+            for name, layer in self.layers.items()
+            for short, array in _parameters(layer).items()
+        }
+
+    @property
+    def lstms(self) -> list[LSTM]:
+        """Every LSTM, in the order of the states."""
+        found: list[LSTM] = []
+        for layer in self.layers.values():
+            if isinstance(layer, Recurrent):
+                found.append(layer.lstm)
+            elif isinstance(layer, Bidirectional):
+                found += [layer.forward.lstm, layer.backward.lstm]
+        return found
+
+    @property
+    def embedding(self) -> Embedding | None:
+        """The layer that reads tokens; without one the input is numbers."""
+        return next((a for a in self.layers.values() if isinstance(a, Embedding)), None)
+
+    @property
+    def input_size(self) -> int:
+        """I, the numbers of a step; of an embedding V, the number of tokens."""
+        if self.embedding is not None:
+            return self.embedding.num_embeddings
+        sizes = (_sizes(layer)[0] for layer in self.layers.values())
+        return next(size for size in sizes if size is not None)
+
+    @property
+    def output_size(self) -> int:
+        """Numbers in a step of y."""
+        sizes = [_sizes(layer)[1] for layer in self.layers.values()]
+        return [size for size in sizes if size is not None][-1]
+
+    # ------------------------------------------------------------------------------- running
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: Sequence[tuple[ArrayLike, ArrayLike]] | None = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+    ) -> tuple[Array, tuple[State, ...]]:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        x : array (N, T, I), or (N, T) of int
+            Input sequences; tokens where the chain begins with an Embedding.
+        state : sequence of pairs of arrays, optional
+            h and c, shaped as `LSTM`'s, for every one of `lstms`; zeros, or the learned initial
+            states, by default.
+        lengths : array (N,) of int, optional
+            Real steps of each sequence; the others are masked.
+        mask : array (N, T) of bool, optional
+            False at steps that are passed over, anywhere; instead of ``lengths``. Steps that a
+            `Masking` layer finds are passed over as well.
+
+        Returns
+        -------
+        y : array (N, T, O), or (N, O) after a layer that shows the last step
+            What the last layer gives.
+        state : tuple of pairs
+            As the argument, after the last step.
+
+        Raises
+        ------
+        InputError
+            If an argument has the wrong rank, size, dtype or range.
+        """
+        y = self._input("sequential", x, ("batch", "time"))
+        batch, steps = y.shape[:2]
+        known = self._mask(batch, steps, lengths, mask)
+        states = self._states(state)
+        ends: list[State] = []
+        for name, layer in self.layers.items():
+            if isinstance(layer, Recurrent | Bidirectional | LastStep) and y.ndim != 3:
+                raise InputError(
+                    f"sequential: layer {name!r} gets the shape {y.shape}; expected "
+                    "(batch, time, features): a layer before it shows the last step alone"
+                )
+            if isinstance(layer, Recurrent):
+                y, end = layer.run(y, states[len(ends)] if states else None, known)
+                ends.append(end)
+                known = None if layer.last else known
+            elif isinstance(layer, Bidirectional):
+                pair = states[len(ends) : len(ends) + 2] if states else None
+                y, both = layer.run(y, pair, known)
+                ends += both
+                known = None if layer.forward.last else known
+            elif isinstance(layer, LastStep):
+                y, known = layer(y, known), None
+            elif isinstance(layer, Masking):
+                y, found = layer(y)
+                known = found if known is None else known & found
+            else:
+                y = layer(y)
+        return y, tuple(ends)
+
+    def stream(self, batch_size: int = 1) -> SequentialStream:
+        """Return a stream of the chain, fed one step at a time.
+
+        A layer that shows the last step alone shows, after each step, what it would show if the
+        sequence ended there. A step that a `Masking` layer marks is refused: leave it out.
+
+        Raises
+        ------
+        InputError
+            If a layer reads from the end, and so cannot be fed step by step.
+        """
+        batch = positive_integer("sequential.stream", "batch_size", batch_size)
+        parts: list[Part] = []
+        for name, layer in self.layers.items():
+            if isinstance(layer, Bidirectional) or (
+                isinstance(layer, Recurrent) and (layer.backwards or layer.lstm.bidirectional)
+            ):
+                raise InputError(
+                    f"sequential.stream: layer {name!r} reads from the end and cannot be fed step "
+                    "by step; call the model on whole sequences"
+                )
+            if isinstance(layer, Recurrent):
+                parts.append(layer.lstm.stream(batch))
+            elif isinstance(layer, Masking):
+                parts.append(_refuse_masked(layer))
+            elif not isinstance(layer, LastStep):
+                parts.append(layer)
+        return SequentialStream(parts, lambda x: self._input("stream.step", x, (batch,)))
+
+    def _input(self, owner: str, x: ArrayLike, leading: tuple[Any, ...]) -> Array:
+        embedding = self.embedding
+        if embedding is not None:
+            highest = embedding.num_embeddings - 1
+            return integer_array(owner, "x", x, (*leading,), 0, highest)
+        return real_array(owner, "x", x, (*leading, ("input_size", self.input_size)), self.dtype)
+
+    def _mask(self, batch: int, steps: int, lengths: Any, mask: Any) -> Mask | None:
+        if mask is not None:
+            if lengths is not None:
+                raise InputError("sequential: lengths and mask are given; expected one of them")
+            axes = (("batch", batch), ("time", steps))
+            given: Mask = boolean_array("sequential", "mask", mask, axes)
+            return given
+        if lengths is None:
+            return None
+        lengths = integer_array("sequential", "lengths", lengths, (("batch", batch),), 0, steps)
+        found: Mask = np.arange(steps) < lengths[:, None]
+        return found
+
+    def _states(self, state: Any) -> list[Any] | None:
+        if state is None:
+            return None
+        count = len(self.lstms)
+        if not isinstance(state, Sequence) or len(state) != count:
+            raise InputError(
+                f"sequential: state is not a sequence of {count} pairs (h, c), one for each LSTM"
+            )
+        return list(state)
+
+    # --------------------------------------------------------------------------------- files
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_parameters` makes it of again: JSON values."""
+        layers = [[name, type(a).__name__, _config(a)] for name, a in self.layers.items()]
+        return {"dtype": self.dtype.name, "layers": layers}
+
+    @classmethod
+    def from_parameters(
+        cls, config: Mapping[str, Any], parameters: Mapping[str, ArrayLike]
+    ) -> Sequential:
+        """Make a chain from its `config` and arrays, copied; nothing is drawn.
+
+        Raises
+        ------
+        InputError
+            If a name is missing or unknown, or a shape disagrees with the config.
+        """
+        layers: dict[str, Layer] = {}
+        used = 0
+        for name, kind, options in config["layers"]:
+            own = {
+                key[len(name) + 1 :]: np.asarray(array)
+                for key, array in parameters.items()
+                if key.startswith(name + ".")
+            }
+            if name in layers or kind not in _MAKERS:
+                raise InputError(f"sequential: layer {name!r:.60} comes twice or is unknown")
+            layers[name] = _MAKERS[kind](options, own, config["dtype"])
+            used += len(own)
+        if used != len(parameters):
+            raise InputError("sequential: parameters do not fit; some belong to no layer")
+        return cls(layers)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the config and the weights to one safetensors file, whole or not at all."""
+        store.save(path, "Sequential", self.config, self.parameters)
+
+
+def describe(layer: Layer) -> str:
+    """One layer in a few words."""
+    if isinstance(layer, Embedding):
+        return f"Embedding({layer.num_embeddings}, {layer.size})"
+    if isinstance(layer, Linear):
+        bias = "" if "bias" in layer.parameters else ", bias=False"
+        return f"Linear({layer.input_size}, {layer.output_size}{bias})"
+    if isinstance(layer, Activation):
+        return f"Activation({layer.function!r})"
+    if isinstance(layer, Masking):
+        return f"Masking({layer.value:g})"
+    if isinstance(layer, LastStep):
+        return "LastStep()"
+    if isinstance(layer, Bidirectional):
+        both = f"{describe(layer.forward)}, {describe(layer.backward)}"
+        return f"Bidirectional({both}, {layer.merge!r})"
+    flags = [name for name in ("backwards", "turned", "last", "repeat") if getattr(layer, name)]
+    lstm = layer.lstm
+    sizes = [f"{lstm.input_size}, {lstm.hidden_size}"]
+    if lstm.num_layers > 1:
+        sizes.append(f"num_layers={lstm.num_layers}")
+    if lstm.bidirectional:
+        sizes.append("bidirectional")
+    return f"LSTM({', '.join(sizes + flags)})"
+
+
+def _parameters(layer: Layer) -> dict[str, Array]:
+    return {} if isinstance(layer, Activation | Masking | LastStep) else layer.parameters
+
+
+def _sizes(layer: Layer) -> tuple[int | None, int | None]:
+    """Return how many numbers a step has before and after it; None where it does not matter."""
+    if isinstance(layer, Embedding):
+        return None, layer.size
+    if isinstance(layer, Activation | Masking | LastStep):
+        return None, None
+    return layer.input_size, layer.output_size
+
+
+def _config(layer: Layer) -> dict[str, Any]:
+    if isinstance(layer, Recurrent | Bidirectional):
+        return layer.config
+    if isinstance(layer, Embedding):
+        return {"num_embeddings": layer.num_embeddings, "size": layer.size}
+    if isinstance(layer, Linear):
+        bias = "bias" in layer.parameters
+        return {"input_size": layer.input_size, "output_size": layer.output_size, "bias": bias}
+    if isinstance(layer, Activation):
+        function = layer.function
+        return {"function": list(function) if isinstance(function, tuple) else function}
+    return {"value": layer.value} if isinstance(layer, Masking) else {}
+
+
+def _with_weights(make: type[Embedding] | type[Linear]) -> Any:
+    """Return what makes a layer of given arrays; what it draws first is thrown away."""
+
+    def maker(options: dict[str, Any], parameters: dict[str, Array], dtype: str) -> Layer:
+        layer = make(**options, dtype=dtype, seed=0)
+        _take(layer, make.__name__.lower(), parameters)
+        return layer
+
+    return maker
+
+
+def _take(layer: Embedding | Linear, owner: str, parameters: dict[str, Array]) -> None:
+    if set(parameters) != set(layer.parameters):
+        raise InputError(
+            f"{owner}: parameters are {sorted(parameters)}; expected {sorted(layer.parameters)}"
+        )
+    for name, array in layer.parameters.items():
+        check_shape(owner, name, parameters[name], array.shape)
+        array[...] = parameters[name]
+
+
+def _without_weights(make: Any) -> Any:
+    def maker(options: dict[str, Any], parameters: dict[str, Array], dtype: str) -> Layer:
+        layer: Layer = make(**options)
+        return layer
+
+    return maker
+
+
+def _from_parameters(make: Any) -> Any:
+    def maker(options: dict[str, Any], parameters: dict[str, Array], dtype: str) -> Layer:
+        layer: Layer = make.from_parameters(options, parameters)
+        return layer
+
+    return maker
+
+
+def _refuse_masked(layer: Masking) -> Part:
+    def check(x: Array) -> Array:
+        y, mask = layer(x[:, None])
+        if not mask.all():
+            raise InputError(
+                f"stream.step: row {int(np.argmin(mask))} is masked (all of it is "
+                f"{layer.value:g}); leave such steps out"
+            )
+        return y[:, 0]
+
+    return check
+
+
+_MAKERS: dict[str, Any] = {
+    "Embedding": _with_weights(Embedding),
+    "Linear": _with_weights(Linear),
+    "Recurrent": _from_parameters(Recurrent),
+    "Bidirectional": _from_parameters(Bidirectional),
+    "Activation": _without_weights(Activation),
+    "Masking": _without_weights(Masking),
+    "LastStep": _without_weights(LastStep),
+}

@@ -1,0 +1,223 @@
+"""Chains of layers: what each link does, masks, streams and files."""
+
+import numpy as np
+import pytest
+
+import lstmkit as lk
+from lstmkit.shapes import InputError
+
+pytestmark = pytest.mark.usefixtures("twin")
+
+
+def lstm(inputs, hidden, seed=0, **options):
+    return lk.LSTM(inputs, hidden, dtype="float64", seed=seed, **options)
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def tokens_model():
+    return lk.Sequential(
+        {
+            "embedding": lk.Embedding(7, 3, dtype="float64", seed=1),
+            "first": lstm(3, 5, seed=2),
+            "second": lk.Recurrent(lstm(5, 4, seed=3, peepholes=True), last=True),
+            "head": lk.Linear(4, 2, dtype="float64", seed=4),
+            "softmax": lk.Activation("softmax"),
+        }
+    )
+
+
+def test_a_chain_is_its_layers_one_after_the_other():
+    model = tokens_model()
+    x = np.random.default_rng(0).integers(0, 7, (3, 6))
+    y, state = model(x, lengths=[6, 2, 0])
+    first, second = model.lstms
+    middle, _ = first(model.layers["embedding"](x), lengths=[6, 2, 0])
+    _, (h, _) = second(middle, lengths=[6, 2, 0])
+    z = model.layers["head"](h[-1])
+    np.testing.assert_allclose(y, np.exp(z) / np.exp(z).sum(1, keepdims=True), rtol=1e-12)
+    assert [pair[0].shape for pair in state] == [(1, 3, 5), (1, 3, 4)]
+    assert next(iter(model.parameters)) == "embedding.weight"
+    assert (model.input_size, model.output_size) == (7, 2)
+
+
+def test_states_go_in_as_they_come_out():
+    model = lk.Sequential({"a": lstm(3, 5), "b": lstm(5, 2)})
+    x = numbers(2, 8, 3)
+    whole, end = model(x)
+    first, state = model(x[:, :3])
+    second, again = model(x[:, 3:], state)
+    np.testing.assert_allclose(np.concatenate([first, second], 1), whole, rtol=1e-12)
+    np.testing.assert_allclose(again[1][1], end[1][1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_mask_passes_over_steps_wherever_they_are(backwards, turned, repeat):
+    layer = lstm(3, 4)
+    model = lk.Sequential(
+        {"a": lk.Recurrent(layer, backwards=backwards, turned=turned, repeat=repeat)}
+    )
+    x, mask = numbers(6, 7, 3), np.random.default_rng(1).random((6, 7)) < 0.6
+    mask[0], mask[1] = False, True
+    y, ((h, c),) = model(x, mask=mask)
+    for n in range(6):  # one sequence at a time, step by step, in the order of reading
+        stream, latest, expected = layer.stream(), np.zeros(4), np.zeros((7, 4))
+        places = list(range(7))[::-1] if backwards else list(range(7))
+        for count, t in enumerate(places):
+            if mask[n, t]:
+                latest = stream.step(x[n, t : t + 1])[0]
+            shown = latest if mask[n, t] or repeat else 0
+            expected[count if turned else t] = shown
+        np.testing.assert_allclose(y[n], expected, atol=1e-12)
+        np.testing.assert_allclose(h[0, n], stream.state[0][0, 0], atol=1e-12)
+        np.testing.assert_allclose(c[0, n], stream.state[1][0, 0], atol=1e-12)
+
+
+def test_last_is_the_end_of_reading_of_each_direction_and_the_last_step_a_place():
+    both = lstm(3, 4, bidirectional=True)
+    x, lengths = numbers(3, 5, 3), [5, 3, 1]
+    y, _ = both(x, lengths=lengths)
+    ends, _ = lk.Sequential({"a": lk.Recurrent(both, last=True)})(x, lengths=lengths)
+    place, _ = lk.Sequential({"a": both, "b": lk.LastStep()})(x, lengths=lengths)
+    for n, length in enumerate(lengths):
+        np.testing.assert_array_equal(ends[n], np.r_[y[n, length - 1, :4], y[n, 0, 4:]])
+        np.testing.assert_array_equal(place[n], y[n, length - 1])
+    np.testing.assert_array_equal(lk.LastStep()(y), y[:, -1])
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave"])
+def test_two_links_side_by_side_are_a_bidirectional_layer(merge):
+    both = lstm(3, 4, bidirectional=True)
+    halves = []
+    for suffix in ("", "_reverse"):
+        half = lstm(3, 4)
+        for name in list(half.parameters):
+            half.parameters[name][:] = both.parameters[name + suffix]
+        halves.append(half)
+    forward, backward = lk.Recurrent(halves[0]), lk.Recurrent(halves[1], backwards=True)
+    model = lk.Sequential({"a": lk.Bidirectional(forward, backward, merge)})
+    x, lengths = numbers(3, 5, 3), [5, 0, 2]
+    y, _ = both(x, lengths=lengths)
+    one, two = y[..., :4], y[..., 4:]
+    expected = {"concat": y, "sum": one + two, "mul": one * two, "ave": (one + two) / 2}[merge]
+    got, states = model(x, lengths=lengths)
+    np.testing.assert_allclose(got, expected, atol=1e-14)
+    assert len(states) == 2
+    assert set(model.parameters) > {"a.forward.weight_ih_l0", "a.backward.bias_l0"}
+
+
+def test_masking_finds_the_steps_that_count():
+    layer = lk.Sequential({"mask": lk.Masking(-1.0), "a": lk.Recurrent(lstm(2, 3), repeat=True)})
+    x = numbers(2, 6, 2)
+    x[0, 2:4] = x[1, 5] = -1
+    x[1, 1, 0] = -1  # one feature alone does not mask
+    y, _ = layer(x)
+    mask = np.ones((2, 6), bool)
+    mask[0, 2:4] = mask[1, 5] = False
+    expected, _ = lk.Sequential({"a": layer.layers["a"]})(x, mask=mask)
+    np.testing.assert_array_equal(y, expected)
+    ids = np.array([[3, 0, 2]])
+    model = lk.Sequential({"mask": lk.Masking(0), **tokens_model().layers})
+    np.testing.assert_array_equal(model(ids)[0], tokens_model()(ids[:, [0, 2]])[0])
+
+
+def test_a_stream_gives_what_the_whole_gives_and_its_parts_can_be_moved():
+    model = tokens_model()
+    x = np.random.default_rng(0).integers(0, 7, (3, 6))
+    stream = model.stream(3)
+    for t in range(6):
+        y = stream.step(x[:, t])
+        np.testing.assert_allclose(y, model(x[:, : t + 1])[0], rtol=1e-12)
+        if t == 2:
+            saved, states = stream.snapshot(), stream.state
+    stream.restore(saved)
+    other = model.stream(3)
+    other.state = states
+    np.testing.assert_array_equal(stream.step(x[:, 3]), other.step(x[:, 3]))
+    other.reset(rows=[1])
+    for (h, _), (kept, _) in zip(other.state, stream.state, strict=True):
+        assert not h[:, 1].any()
+        np.testing.assert_array_equal(h[:, [0, 2]], kept[:, [0, 2]])
+    with pytest.raises(InputError, match="something else than"):
+        lk.LSTM(3, 5, seed=0).stream(3).restore(saved)
+    with pytest.raises(InputError, match="damaged"):
+        stream.restore(saved[:-1])
+    states = stream.state
+    with pytest.raises(InputError, match="shape"):
+        stream.state = (states[0], states[0])
+    np.testing.assert_array_equal(stream.state[1][0], states[1][0])
+
+
+def test_a_saved_chain_comes_back(tmp_path):
+    model = lk.Sequential(
+        {
+            "mask": lk.Masking(2.5),
+            "two": lk.Bidirectional(
+                lk.Recurrent(lstm(3, 4), repeat=True),
+                lk.Recurrent(lstm(3, 4, seed=1), backwards=True, turned=True, repeat=True),
+                "ave",
+            ),
+            "last": lk.LastStep(),
+            "head": lk.Linear(4, 2, bias=False, dtype="float64", seed=4),
+            "relu": lk.Activation("relu"),
+        }
+    )
+    model.save(tmp_path / "a.safetensors")
+    again = lk.load(tmp_path / "a.safetensors")
+    x = numbers(2, 5, 3)
+    np.testing.assert_array_equal(again(x)[0], model(x)[0])
+    again.save(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert repr(again) == repr(model)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lk.Sequential({}), "no dict of 1 to"),
+        (lambda: lk.Sequential({"a.b": lstm(3, 4)}), "without a dot"),
+        (lambda: lk.Sequential({"a": 7}), "expected a layer"),
+        (lambda: lk.Sequential({"a": lstm(3, 4), "b": lstm(3, 4)}), "takes 3 numbers and gets 4"),
+        (lambda: lk.Sequential({"a": lstm(3, 4), "b": lk.Linear(4, 1)}), "dtypes are float32, flo"),
+        (lambda: lk.Sequential({"a": lk.LastStep()}), "dtypes are none"),
+        (lambda: lk.Sequential({"a": lstm(3, 3), "b": lk.Embedding(3, 3)}), "to be the first"),
+        (lambda: lk.Recurrent(lstm(3, 3, bidirectional=True), backwards=True), "reads both ways"),
+        (lambda: lk.Recurrent(lk.Linear(1, 1)), "expected an LSTM"),
+        (
+            lambda: lk.Bidirectional(lk.Recurrent(lstm(3, 3)), lk.Recurrent(lstm(2, 3))),
+            "differ in input_size",
+        ),
+        (
+            lambda: lk.Bidirectional(lk.Recurrent(lstm(3, 3)), lk.Recurrent(lstm(3, 2)), "sum"),
+            "cannot be joined",
+        ),
+        (lambda: lk.Activation("nonsense"), "expected one of"),
+        (lambda: tokens_model()([[7]]), "x"),
+        (lambda: tokens_model()([[1]], state=()), "2 pairs"),
+        (lambda: tokens_model()([[1]], lengths=[1], mask=[[True]]), "one of them"),
+        (
+            lambda: lk.Sequential({"a": lk.LastStep(), "b": lstm(3, 4)})(numbers(1, 2, 3)),
+            "'b' gets",
+        ),
+        (
+            lambda: lk.Sequential({"a": lk.Recurrent(lstm(3, 4), backwards=True)}).stream(),
+            "'a' reads from the end",
+        ),
+        (
+            lambda: (
+                lk.Sequential({"m": lk.Masking(0), "a": lstm(3, 4)})
+                .stream(2)
+                .step([[1, 2, 3], [0, 0, 0]])
+            ),
+            "row 1 is masked",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(make, message):
+    with pytest.raises(InputError, match=message) as info:
+        make()
+    assert "\n" not in str(info.value)
