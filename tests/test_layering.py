@@ -51,7 +51,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "data": (3, FILE),
     "training": (3, FILE),
     "formats.base": (4, BASE),
-    "formats": (4, 3),
+    "formats": (4, 4),
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
     "tasks": (5, DOOR),
@@ -118,6 +118,7 @@ INSIDE_A_FUNCTION_OF = {
     "plots.curves": {"matplotlib"},  # for the type checker alone
     "plots.inside": {"matplotlib"},
     "lesson.report": {"rich"},
+    "formats.keras.writer": {"h5py"},
 }
 
 
