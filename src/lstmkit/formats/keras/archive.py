@@ -84,7 +84,9 @@ def _archive(data: bytes) -> Opened:
     about = _json(METADATA, metadata)
     facts = [(key, f"{value:.80}") for key, value in about.items() if isinstance(value, str)]
     others = sorted(set(names) - {METADATA, CONFIG, WEIGHTS})
-    left_over = [f"{len(others)} more members of the archive: {others[0]!r:.80} …"] if others else []
+    left_over = (
+        [f"{len(others)} more members of the archive: {others[0]!r:.80} …"] if others else []
+    )
     version = str(about.get("keras_version", "3"))
     tree = hdf5.read(weights)
     model = _json(CONFIG, config)

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from lstmkit.formats.keras.config import Node, Refused
-from lstmkit.formats.keras.hdf5 import Dataset, Group, flat
+from lstmkit.formats.keras.hdf5 import Group, flat
 from lstmkit.formats.keras.weights import listed
 
 ASSUMED = (
@@ -30,7 +30,9 @@ def by_path(tree: Group) -> list[Node]:
     Refused
         If a layer is of an unknown kind, or their order is open.
     """
-    (folder,) = (name for name in ("layers", "_layer_checkpoint_dependencies") if name in tree.members)
+    (folder,) = (
+        name for name in ("layers", "_layer_checkpoint_dependencies") if name in tree.members
+    )
     layers = tree.members[folder]
     found: dict[str, list[tuple[int, Node, int, int]]] = {}
     for key, group in layers.members.items() if isinstance(layers, Group) else ():
@@ -48,7 +50,9 @@ def by_path(tree: Group) -> list[Node]:
         node, takes, gives = _layer(key, name if isinstance(name, str) else key, path, shapes)
         kind, _, number = re.fullmatch(r"(.*?)(_(\d{1,6}))?", key).groups("0")  # type: ignore[union-attr]
         found.setdefault(kind, []).append((int(number), node, takes, gives))
-    queues = [[one[1:] for one in sorted(group, key=lambda one: one[0])] for group in found.values()]
+    queues = [
+        [one[1:] for one in sorted(group, key=lambda one: one[0])] for group in found.values()
+    ]
     if not queues:
         raise Refused("it has no weights of layers")
     orders = _orders(queues)
@@ -74,7 +78,7 @@ def by_order(tree: Group) -> list[Node]:
         shapes = [arrays[path].shape for path in paths if path in arrays]
         last = paths[0].rpartition("/")[2]
         key, slots = "dense", [f"vars/{k}" for k in range(len(shapes))]
-        if "embeddings" in last or last.endswith("_W") and len(shapes) == 1:
+        if "embeddings" in last or (last.endswith("_W") and len(shapes) == 1):
             key = "embedding"
         elif len(shapes) in (2, 3) and shapes[1:] and len(shapes[1]) == 2:
             key, slots = "lstm", [f"cell/vars/{k}" for k in range(3)]
@@ -82,7 +86,9 @@ def by_order(tree: Group) -> list[Node]:
             half = len(shapes) // 2
             key = "bidirectional"
             slots = [
-                f"{side}_layer/cell/vars/{k}" for side in ("forward", "backward") for k in range(half)
+                f"{side}_layer/cell/vars/{k}"
+                for side in ("forward", "backward")
+                for k in range(half)
             ]
         node, _, _ = _layer(key, name, "", dict(zip(slots, shapes, strict=False)))
         nodes.append(node)
@@ -114,7 +120,7 @@ def _layer(
         if "vars/1" not in shapes or shapes["vars/1"] == (gives,):
             config = {"units": gives, "use_bias": "vars/1" in shapes}
             return Node("Dense", name, config, path, name, True), takes, gives
-    raise Refused(f"layer {name!r:.60} has arrays of an unknown kind: {str(shapes):.200}")
+    raise Refused(f"layer {name!r:.60} has arrays of an unknown kind: {shapes!s:.200}")
 
 
 def _lstm(
@@ -123,7 +129,7 @@ def _lstm(
     own = [shapes.get(f"{side}cell/vars/{k}", ()) for k in range(3)]
     units = own[1][0] if len(own[1]) == 2 else 0
     if len(own[0]) != 2 or own[1] != (units, 4 * units) or own[2] not in ((), (4 * units,)):
-        raise Refused(f"layer {name!r:.60} has no kernels of an LSTM: {str(shapes):.200}")
+        raise Refused(f"layer {name!r:.60} has no kernels of an LSTM: {shapes!s:.200}")
     config = {"units": units, "use_bias": bool(own[2]), "return_sequences": True}
     return config, own[0][0], units
 

@@ -53,7 +53,9 @@ def rows(node: Node, arrays: list[Array], version: int, dtype: str) -> list[Row]
     where, config = f"layer {node.name!r:.60}", node.config
     if node.kind == "Embedding":
         (weight,) = _shaped(where, arrays, [("input_dim", "output_dim")], config)
-        made = [Row(f"{name}_mask", "Masking", {"value": 0.0}, {})] if config.get("mask_zero") else []
+        made = (
+            [Row(f"{name}_mask", "Masking", {"value": 0.0}, {})] if config.get("mask_zero") else []
+        )
         options = {"num_embeddings": weight.shape[0], "size": weight.shape[1]}
         return [*made, Row(name, "Embedding", options, {"weight": weight})]
     if node.kind == "Masking":
@@ -151,9 +153,7 @@ def _recurrent(
     return options, weights
 
 
-def _bidirectional(
-    node: Node, name: str, arrays: list[Array], version: int, dtype: str
-) -> Row:
+def _bidirectional(node: Node, name: str, arrays: list[Array], version: int, dtype: str) -> Row:
     merge = node.config.get("merge_mode", "concat")
     if merge not in ("concat", "sum", "mul", "ave"):
         raise Refused(f"layer {node.name!r:.60} has merge_mode={merge!r:.60}")

@@ -81,6 +81,7 @@ class ByOrder:
                 del arrays[: len(nodes[k].slots)]
 
     def array(self, top: str, group: Group, name: str) -> Array:
+        """Return an array that a layer's group lists."""
         member: Group | Dataset | None = group
         for part in name.split("/"):
             member = member.members.get(part) if isinstance(member, Group) else None

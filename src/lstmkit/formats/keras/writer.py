@@ -68,9 +68,7 @@ def save(model: LSTM | Sequential, path: str | os.PathLike[str]) -> None:
     if isinstance(model, LSTM):
         model = Sequential({"lstm": model})
     if not isinstance(model, Sequential):
-        raise InputError(
-            f"save: model is {type(model).__name__}; expected an LSTM or a Sequential"
-        )
+        raise InputError(f"save: model is {type(model).__name__}; expected an LSTM or a Sequential")
     layers = _layers(model)
     policy = model.dtype.name
     config = {
@@ -183,10 +181,10 @@ def _layers(model: Sequential) -> list[Written]:
         else:
             raise _lacks(names[k], "a last step behind anything else than an LSTM")
         k += 1
-    taken = [layer.config["name"] for layer in made]
-    for position, layer in enumerate(made):  # names that differed before they were made plain
-        while layer.config["name"] in taken[:position]:
-            taken[position] = layer.config["name"] = layer.config["name"] + "_"
+    taken = [written.config["name"] for written in made]
+    for position, written in enumerate(made):  # names that differed before they were made plain
+        while written.config["name"] in taken[:position]:
+            taken[position] = written.config["name"] = written.config["name"] + "_"
     return made
 
 
@@ -255,7 +253,10 @@ def _recurrent(name: str, layer: Recurrent, last: bool, masked: bool) -> list[Wr
     for k in range(lstm.num_layers):
         own = name if lstm.num_layers == 1 else f"{name}_l{k}"
         sequences = k + 1 < lstm.num_layers or not last
-        options = {"return_sequences": sequences, "go_backwards": layer.backwards and k == 0}
+        options: dict[str, Any] = {
+            "return_sequences": sequences,
+            "go_backwards": layer.backwards and k == 0,
+        }
         if lstm.bidirectional:
             both = {
                 side: _cell(name, lstm.cells[2 * k + d])
@@ -265,7 +266,7 @@ def _recurrent(name: str, layer: Recurrent, last: bool, masked: bool) -> list[Wr
             }
             arrays = _arrays(lstm, 2 * k, "forward_layer/")
             arrays |= _arrays(lstm, 2 * k + 1, "backward_layer/")
-            config = {"name": own, "merge_mode": "concat"}
+            config: dict[str, Any] = {"name": own, "merge_mode": "concat"}
             config |= {"layer": both["forward"], "backward_layer": both["backward"]}
             made.append(Written("Bidirectional", config, arrays))
         else:
