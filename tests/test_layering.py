@@ -51,7 +51,20 @@ FLOORS: dict[str, tuple[int, int]] = {
     "data": (3, FILE),
     "training": (3, FILE),
     "formats.base": (4, BASE),
-    "formats": (4, 3),
+    "formats.pickles": (4, BASE),
+    "formats.pytorch": (4, FILE),
+    "formats.keras": (4, DOOR),
+    "formats.onnx.tensors": (4, 0),
+    "formats.onnx.node": (4, 0),
+    "formats.onnx.build": (4, 0),
+    "formats.onnx.steps": (4, 1),
+    "formats.onnx.graph": (4, 1),
+    "formats.onnx.operators": (4, 1),
+    "formats.onnx.runtime": (4, 2),
+    "formats.onnx.reader": (4, 3),
+    "formats.onnx.writer": (4, 3),
+    "formats.onnx": (4, 4),
+    "formats": (4, 5),
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
     "tasks": (5, DOOR),
@@ -118,6 +131,8 @@ INSIDE_A_FUNCTION_OF = {
     "plots.curves": {"matplotlib"},  # for the type checker alone
     "plots.inside": {"matplotlib"},
     "lesson.report": {"rich"},
+    "formats.onnx.graph": {"onnx"},
+    "formats.onnx.runtime": {"onnx"},
 }
 
 
