@@ -93,7 +93,7 @@ class Graph:
         if self._bytes[0] > LIMIT:
             raise InputError(
                 f"onnx.save: model has more than {LIMIT / 2**30:.3g} GiB of weights; expected "
-                "less, since an ONNX file is one protobuf message of at most 2 GiB (use .safetensors)"
+                "less: an ONNX file is one protobuf message of at most 2 GiB (use .safetensors)"
             )
         name = self.name(name)
         array = np.ascontiguousarray(array)
@@ -109,21 +109,21 @@ class Graph:
         return self._constants[key]
 
     def number(self, value: float) -> str:
-        """A number of the model's dtype, without axes."""
+        """Add a number of the model's dtype, without axes."""
         return self.constant(np.array(value, self.dtype))
 
     def ints(self, *values: int) -> str:
-        """Whole numbers, one axis: axes, sizes, places."""
+        """Add whole numbers, one axis: axes, sizes, places."""
         return self.constant(np.array(values, np.int64))
 
-    def int(self, value: int) -> str:
-        """A whole number without axes."""
+    def whole(self, value: int) -> str:
+        """Add a whole number without axes."""
         return self.constant(np.array(value, np.int64))
 
     # -------------------------------------------------------------------- the outside, the file
 
     def element(self, dtype: DTypeLike) -> int:
-        """ONNX's number for a dtype."""
+        """Return ONNX's number for a dtype."""
         number: int = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return number
 
@@ -141,19 +141,40 @@ class Graph:
         self, name: str, value: str, dtype: DTypeLike, shape: list[Size], about: str = ""
     ) -> None:
         """Let a result go out under a name."""
-        self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name], name=f"to/{name}"))
+        self.nodes.append(
+            self.onnx.helper.make_node("Identity", [value], [name], name=f"to/{name}")
+        )
         self.outputs.append(self.describe(name, dtype, shape, about))
+
+    def _drop_unused(self) -> set[str]:
+        """Leave out nodes and results that nothing needs; return the names of what is needed."""
+        used = {output.name for output in self.outputs}
+        kept = []
+        for node in reversed(self.nodes):
+            if not used.intersection(node.output):
+                continue
+            if node.op_type == "LSTM":  # its results are optional, those of others are not
+                results = [name if name in used else "" for name in node.output]
+                while not results[-1]:
+                    results.pop()
+                node.output[:] = results
+            used.update(node.input)
+            for body in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+                used.update(name for inner in body.node for name in inner.input)
+            kept.append(node)
+        self.nodes = kept[::-1]
+        return used
 
     def as_body(self, name: str) -> Any:
         """Return what a node with a graph inside takes as an attribute."""
         return self.onnx.helper.make_graph(self.nodes, name, self.inputs, self.outputs)
 
     def as_file(self, name: str, opset: int, about: str) -> bytes:
-        """Return the bytes of the model, which ONNX's checker has seen; equal calls, equal bytes."""
+        """Return the bytes of the model, checked by ONNX; equal graphs give equal bytes."""
         helper = self.onnx.helper
-        graph = helper.make_graph(
-            self.nodes, name, self.inputs, self.outputs, [*self._weights.values()]
-        )
+        used = self._drop_unused()
+        weights = [array for name, array in self._weights.items() if name in used]
+        graph = helper.make_graph(self.nodes, name, self.inputs, self.outputs, weights)
         try:
             installed = version("lstmkit")
         except PackageNotFoundError:  # run from the source

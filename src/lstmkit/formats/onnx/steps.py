@@ -7,9 +7,11 @@ Scan is one step, written as `lstmkit.engine.numpy_twin.advance` is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from lstmkit.cell import Cell
 from lstmkit.engine.base import LAYER_NORM_EPSILON, Weights
@@ -59,41 +61,24 @@ class Directions(NamedTuple):
     c: str | None
 
 
-class Ends(NamedTuple):
-    """Where the real steps end: names of the lengths (N,) and of the mask (T, N, 1)."""
-
-    lengths: str
-    running: str
-
-
-def write(graph: Graph, layer: Directions, x: str, ends: Ends | None) -> tuple[str, str, str]:
-    """Add a layer: x ``(T, N, I)`` → y ``(T, N, D·P)`` and the final h and c, ``(D, N, …)``.
-
-    y is 0 past a sequence's end, and the final state is the one at its true end.
-    """
-    if fits_a_node(layer.cells[0]) and graph.dtype == np.float32:
-        return _node(graph, layer, x, ends)
-    found = [_scan(graph, layer, d, x, ends) for d in range(len(layer.cells))]
-    if len(found) == 1:
-        y, h, c = found[0]
-    else:
-        y, h, c = (graph.op("Concat", *pair, axis=a) for pair, a in zip(zip(*found), (2, 0, 0)))
-    return y, h, c
-
-
-def fits_a_node(cell: Cell) -> bool:
-    """Whether ONNX's LSTM has everything that the cell has."""
+def fits_a_node(cell: Cell, dtype: DTypeLike) -> bool:
+    """Whether ONNX's LSTM has everything that the cell has, and is computed in this dtype."""
     lacking = (cell.layer_norm, cell.cell_clip, cell.proj_size, any(cell.zoneout))
-    return not any(lacking)
+    return not any(lacking) and np.dtype(dtype) == np.float32
 
 
 # --------------------------------------------------------------------------------- the LSTM node
 
 
-def _node(graph: Graph, layer: Directions, x: str, ends: Ends | None) -> tuple[str, str, str]:
+def node(graph: Graph, layer: Directions, x: str, lengths: str | None) -> tuple[str, str, str]:
+    """Add a layer as an LSTM node, which takes the time axis first.
+
+    x ``(T, N, I)`` and the real steps ``(N,)``, which come first, give y ``(T, N, D·H)`` and the h
+    and c at the true end, ``(D, N, H)``. Past the end y is 0.
+    """
     cell, count = layer.cells[0], len(layer.cells)
     size = cell.hidden_size
-    places = COUPLED_GATES if cell.coupled_gates else GATES
+    places: Sequence[int] = COUPLED_GATES if cell.coupled_gates else GATES
     inputs = [x]
     for name, short in (("W", "weight_ih"), ("R", "weight_hh")):
         blocks = [_stacked(one[short], places, size, 4) for one in layer.weights]
@@ -103,8 +88,8 @@ def _node(graph: Graph, layer: Directions, x: str, ends: Ends | None) -> tuple[s
         biases = [_stacked(one["bias"], places, size, 4) for one in layer.weights]
         halves = np.stack([np.concatenate([one, np.zeros_like(one)]) for one in biases])
         inputs[3] = graph.weight("B", halves)
-    if ends is not None:
-        inputs[4] = ends.lengths
+    if lengths is not None:
+        inputs[4] = lengths
     if layer.h is not None and layer.c is not None:
         inputs[5:7] = layer.h, layer.c
     if cell.peepholes:
@@ -128,16 +113,16 @@ def _node(graph: Graph, layer: Directions, x: str, ends: Ends | None) -> tuple[s
     else:
         y = graph.op("Transpose", y, perm=[0, 2, 1, 3])
         y = graph.op("Reshape", y, graph.ints(0, 0, -1))
-    if ends is not None and layer.h is not None and layer.c is not None:
+    if lengths is not None and layer.h is not None and layer.c is not None:
         # A sequence without a step keeps its state here, and gets zeros from ONNX.
-        some = graph.op("Greater", ends.lengths, graph.constant(np.array(0, np.int32)))
+        some = graph.op("Greater", lengths, graph.constant(np.array(0, np.int32)))
         some = graph.op("Unsqueeze", some, graph.ints(0, 2))
         h = graph.op("Where", some, h, layer.h)
         c = graph.op("Where", some, c, layer.c)
     return y, h, c
 
 
-def _stacked(blocks: Array, places: tuple[int, ...], size: int, count: int) -> Array:
+def _stacked(blocks: Array, places: Sequence[int], size: int, count: int) -> Array:
     """Put blocks of H rows to their places among ONNX's; those that we have not are 0."""
     stacked = np.zeros((count, size, *blocks.shape[1:]), blocks.dtype)
     stacked[list(places)] = blocks.reshape(len(places), size, *blocks.shape[1:])
@@ -173,15 +158,40 @@ def name_and_numbers(function: Any) -> tuple[str, list[float]]:
 # ------------------------------------------------------------------------------------- the Scan
 
 
+def scan(graph: Graph, layer: Directions, x: str, mask: str | None) -> tuple[str, str, str]:
+    """Add a layer as one Scan a direction.
+
+    x ``(N, T, I)`` and a mask ``(N, T)`` of the steps that count give y ``(N, T, D·P)`` and the
+    final h and c, ``(D, N, P)`` and ``(D, N, H)``. Steps that do not count keep the state; y is 0
+    there.
+    """
+    runs = None if mask is None else graph.op("Unsqueeze", mask, graph.ints(2))
+    found = [_scan(graph, layer, d, x, runs) for d in range(len(layer.cells))]
+    if len(found) == 1:
+        return found[0]
+    ys, hs, cs = zip(*found, strict=True)
+    return (
+        graph.op("Concat", *ys, axis=2),
+        graph.op("Concat", *hs, axis=0),
+        graph.op("Concat", *cs, axis=0),
+    )
+
+
 def _scan(
-    graph: Graph, layer: Directions, d: int, x: str, ends: Ends | None
+    graph: Graph, layer: Directions, d: int, x: str, runs: str | None
 ) -> tuple[str, str, str]:
-    """Add one direction as a loop over the steps of x; the products with x are done before it."""
+    """Add one direction; the products with x are done before the loop.
+
+    x stays batch first: older versions of ONNX Runtime melt a Transpose and a MatMul into one
+    operator that they have not in float64 (https://github.com/microsoft/onnxruntime/issues/28136).
+    """
     cell, weights, backwards = layer.cells[d], layer.weights[d], layer.backwards[d]
     mine = {short: graph.weight(f"{short}.{d}", _ready(short, a)) for short, a in weights.items()}
     z = graph.op("MatMul", x, mine["weight_ih"])
     if cell.layer_norm:
-        z = graph.op("Mul", _normalized(graph, z, len(cell.gates) * cell.hidden_size), mine["norm_ih_gain"])
+        z = graph.op(
+            "Mul", _normalized(graph, z, len(cell.gates) * cell.hidden_size), mine["norm_ih_gain"]
+        )
     if cell.bias:
         z = graph.op("Add", z, mine["bias"])
     starts = [
@@ -197,19 +207,19 @@ def _scan(
     h_new, c_new = _step(body, cell, mine, z_t, h, c)
     y = h_new
     sequences = [z]
-    if ends is not None:
-        runs = body.input(f"{inner}.runs", np.bool_, ["batch", 1])
-        sequences.append(ends.running)
-        h_new = body.op("Where", runs, h_new, h)
-        c_new = body.op("Where", runs, c_new, c)
-        y = body.op("Where", runs, y, body.number(0))
+    if runs is not None:
+        counts = body.input(f"{inner}.counts", np.bool_, ["batch", 1])
+        sequences.append(runs)
+        h_new = body.op("Where", counts, h_new, h)
+        c_new = body.op("Where", counts, c_new, c)
+        y = body.op("Where", counts, y, body.number(0))
     for name, value, size in (("h", h_new, cell.output_size), ("c", c_new, cell.hidden_size)):
         body.output(f"{inner}.{name}_new", value, graph.dtype, ["batch", size])
     body.output(f"{inner}.y", y, graph.dtype, ["batch", cell.output_size])
 
-    way = {}
+    way = {"scan_input_axes": [1] * len(sequences), "scan_output_axes": [1]}
     if backwards:
-        way = {"scan_input_directions": [1] * len(sequences), "scan_output_directions": [1]}
+        way |= {"scan_input_directions": [1] * len(sequences), "scan_output_directions": [1]}
     h_end, c_end, ys = graph.ops(
         "Scan", 3, *starts, *sequences,
         body=body.as_body(inner), num_scan_inputs=len(sequences), **way,
@@ -224,10 +234,10 @@ def _ready(short: str, array: Array) -> Array:
 
 
 def _start(graph: Graph, state: str | None, d: int, count: int, size: int, x: str) -> str:
-    """The state of one direction before the first step, ``(N, size)``."""
+    """Return the state of one direction before the first step, ``(N, size)``."""
     if state is not None:
-        return graph.op("Gather", state, graph.int(d), axis=0)
-    batch = graph.op("Gather", graph.op("Shape", x), graph.ints(1))
+        return graph.op("Gather", state, graph.whole(d), axis=0)
+    batch = graph.op("Gather", graph.op("Shape", x), graph.ints(0))
     shape = graph.op("Concat", batch, graph.ints(size), axis=0)
     return graph.op("Expand", graph.number(0), shape)
 
@@ -243,13 +253,15 @@ def _step(
         recurrent = graph.op("Mul", hat, weights["norm_hh_gain"])
     z = graph.op("Add", z, recurrent)
     blocks = graph.ints(*[size] * len(cell.gates))
-    gates = dict(zip(cell.gates, graph.ops("Split", len(cell.gates), z, blocks, axis=1), strict=True))
+    gates = dict(
+        zip(cell.gates, graph.ops("Split", len(cell.gates), z, blocks, axis=1), strict=True)
+    )
     gate, candidate, output = cell.activations
 
     def peep(which: int, z: str, seen: str) -> str:
         if not cell.peepholes:
             return z
-        row = graph.op("Gather", weights["peephole"], graph.int(which), axis=0)
+        row = graph.op("Gather", weights["peephole"], graph.whole(which), axis=0)
         return graph.op("Add", z, graph.op("Mul", row, seen))
 
     def act(function: Any, z: str) -> str:
@@ -283,11 +295,21 @@ def _clipped(graph: Graph, z: str, limit: float) -> str:
 
 
 def _zoned_out(graph: Graph, rate: float, old: str, new: str) -> str:
-    """The expectation: a share of the old value, which is what a network in use has."""
+    """Keep a share of the old value: the expectation, which is what a network in use has."""
     if not rate:
         return new
-    kept = graph.op("Mul", graph.number(rate), old)
-    return graph.op("Add", kept, graph.op("Mul", graph.number(1 - rate), new))
+    return graph.op("Add", new, _times(graph, graph.op("Sub", old, new), rate))
+
+
+def _times(graph: Graph, z: str, factor: float) -> str:
+    """Multiply by a number.
+
+    ONNX Runtime (1.31) makes one operator of a MatMul and a factor behind it, which keeps the
+    factor in float32, in float64 as well: an error of 1e-8. A sign between them prevents that.
+    """
+    if graph.dtype == np.float64:
+        z, factor = graph.op("Neg", z), -factor
+    return graph.op("Mul", z, graph.number(factor))
 
 
 def _normalized(graph: Graph, a: str, size: int) -> str:
@@ -302,7 +324,9 @@ def _normalized(graph: Graph, a: str, size: int) -> str:
         )
 
     centred = graph.op("Sub", a, mean(a))
-    variance = graph.op("Add", mean(graph.op("Mul", centred, centred)), graph.number(LAYER_NORM_EPSILON))
+    variance = graph.op(
+        "Add", mean(graph.op("Mul", centred, centred)), graph.number(LAYER_NORM_EPSILON)
+    )
     return graph.op("Div", centred, graph.op("Sqrt", variance))
 
 
@@ -322,15 +346,15 @@ def activation(graph: Graph, function: Any, z: str) -> str:
     if name in ("sigmoid", "tanh", "relu"):
         return add(spelling, z)
     if name == "affine":
-        return add("Add", add("Mul", z, number(numbers[0])), number(numbers[1]))
+        return add("Add", _times(graph, z, numbers[0]), number(numbers[1]))
     if name == "scaled_tanh":
-        return add("Mul", add("Tanh", add("Mul", z, number(numbers[1]))), number(numbers[0]))
+        return _times(graph, add("Tanh", _times(graph, z, numbers[1])), numbers[0])
     if name == "thresholded_relu":  # ONNX's operator gives 0 at alpha itself, its LSTM does not
         return add("Where", add("Less", z, number(numbers[0])), number(0), z)
     if graph.dtype == np.float32:
         return add(spelling, z, **dict(zip(("alpha", "beta"), numbers, strict=False)))
     if name == "hard_sigmoid":
-        line = add("Add", add("Mul", z, number(numbers[0])), number(numbers[1]))
+        line = add("Add", _times(graph, z, numbers[0]), number(numbers[1]))
         return add("Clip", line, number(0), number(1))
     if name == "softsign":
         return add("Div", z, add("Add", add("Abs", z), number(1)))
@@ -340,5 +364,4 @@ def activation(graph: Graph, function: Any, z: str) -> str:
     below = z
     if name == "elu":
         below = add("Sub", add("Exp", add("Min", z, number(0))), number(1))
-    below = add("Mul", below, number(numbers[0]))
-    return add("Where", add("Greater", z, number(0)), z, below)
+    return add("Where", add("Greater", z, number(0)), z, _times(graph, below, numbers[0]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from lstmkit.formats.base import Model
 from lstmkit.formats.onnx.build import IR_VERSIONS, Graph, Size, package
-from lstmkit.formats.onnx.steps import Directions, Ends, activation, write
+from lstmkit.formats.onnx.steps import Directions, activation, fits_a_node, node, scan
 from lstmkit.layers import (
     LSTM,
     Activation,
@@ -25,7 +25,7 @@ from lstmkit.layers import (
     Recurrent,
     Sequential,
 )
-from lstmkit.shapes import InputError, one_of, positive_integer
+from lstmkit.shapes import Array, InputError, one_of, positive_integer
 from lstmkit.store import atomic_write
 
 OPSET = 17
@@ -42,8 +42,8 @@ def save(
     """Write a model as ONNX, for any runtime that reads standard operators.
 
     The graph takes ``x``, float32 or float64 ``(batch, time, I)`` as the model computes, or int64
-    ``(batch, time)`` where it begins with an Embedding, and gives ``y``, which is the model's. Batch
-    and time may have any size from 1 on.
+    ``(batch, time)`` where it begins with an Embedding, and gives ``y``, which is the model's.
+    Batch and time may have any size from 1 on.
 
     Each layer of an LSTM becomes an LSTM node if that node has all of it: peepholes, coupled gates
     (``input_forget``), ``gate_clip`` (``clip``), every activation, both directions. Layer
@@ -91,7 +91,9 @@ def save(
         raise InputError(
             f"onnx.save: model is {type(model).__name__}; expected an LSTM or a Sequential"
         )
-    opset = one_of("onnx.save", "opset", positive_integer("onnx.save", "opset", opset), [*IR_VERSIONS])
+    opset = one_of(
+        "onnx.save", "opset", positive_integer("onnx.save", "opset", opset), [*IR_VERSIONS]
+    )
     states = bool(one_of("onnx.save", "states", states, (True, False)))
     lengths = bool(one_of("onnx.save", "lengths", lengths, (True, False)))
     newest = package().defs.onnx_opset_version()
@@ -117,7 +119,7 @@ class _Known(NamedTuple):
     """
 
     mask: str
-    count: str
+    lengths: str
     holes: bool
 
 
@@ -135,9 +137,7 @@ class _Writer:
         known = None
         if lengths:
             real = graph.input("lengths", np.int32, ["batch"], "real steps of each sequence")
-            time = self._time(x)
-            rows = graph.op("Unsqueeze", graph.op("Cast", real, to=graph.element(np.int64)), graph.ints(1))
-            known = _Known(graph.op("Less", time, rows), real, False)
+            known = self._first(x, real)
         flat = False
         for name, layer in model.layers.items():
             graph.inside(name)
@@ -168,7 +168,11 @@ class _Writer:
         """Add a layer: what it gives, which steps count after it, and whether it gave one step."""
         graph = self.graph
         if isinstance(layer, Embedding):
-            return graph.op("Gather", graph.weight("weight", layer.parameters["weight"]), x), known, flat
+            return (
+                graph.op("Gather", graph.weight("weight", layer.parameters["weight"]), x),
+                known,
+                flat,
+            )
         if isinstance(layer, Linear):
             weight = graph.weight("weight", layer.parameters["weight"].T)
             y = graph.op("MatMul", x, weight)
@@ -197,120 +201,122 @@ class _Writer:
     # --------------------------------------------------------------------------- the recurrent
 
     def _recurrent(self, ending: str, layer: Recurrent, x: str, known: _Known | None) -> str:
-        """Do what `Recurrent.run` does, with the state of a name that ends so."""
+        """Do what `Recurrent.run` does; the names of its states end with ``ending``."""
         graph = self.graph
         # What repeats or stays as it was read is read as ours does it: x turned around.
         turn = layer.backwards and (layer.turned or (layer.repeat and known is not None))
         if turn:
             x = self._turned(x)
             if known is not None:
-                known = _Known(self._turned(known.mask), known.count, True)
-        seen = x
+                known = _Known(self._turned(known.mask), known.lengths, True)
+        seen, real = x, known
         if known is not None and known.holes:
-            seen = self._moved_together(x, known.mask)
-        seen = graph.op("Transpose", seen, perm=[1, 0, 2])
-        y, last = self._stack(ending, layer.lstm, seen, known, layer.backwards and not turn)
+            seen, real = self._moved_together(x, known)
+        y, last = self._stack(ending, layer.lstm, seen, real, layer.backwards and not turn)
         if layer.last:
             if not layer.lstm.bidirectional:
                 return graph.op("Squeeze", last, graph.ints(0))
             last = graph.op("Transpose", last, perm=[1, 0, 2])
             return graph.op("Reshape", last, graph.ints(0, -1))
-        y = graph.op("Transpose", y, perm=[1, 0, 2])
         if known is not None and (known.holes or layer.repeat):
             y = self._spread(y, known.mask, layer.repeat)
         return self._turned(y) if turn and not layer.turned else y
 
     def _stack(
-        self, ending: str, lstm: LSTM, x: str, known: _Known | None, backwards: bool
+        self, ending: str, lstm: LSTM, x: str, real: _Known | None, backwards: bool
     ) -> tuple[str, str]:
-        """Add the layers of an LSTM: x ``(T, N, I)`` → y ``(T, N, D·P)`` and the last layer's h."""
-        graph, stack = self.graph, lstm.stack
-        count, cells = stack.directions, stack.cells
-        ends = None
-        if known is not None:
-            ends = self._ends(known)
-        given = None
-        if self.states:
-            given = tuple(
-                graph.input(
-                    f"{letter}_0{ending}", self.dtype, [len(cells), "batch", size],
-                    "state before the first step",
-                )
-                for letter, size in (("h", cells[0].output_size), ("c", cells[0].hidden_size))
-            )  # fmt: skip
-        hs, cs = [], []
+        """Add the layers of an LSTM: x ``(N, T, I)`` → y ``(N, T, D·P)`` and the last layer's h.
+
+        The real steps come first.
+        """
+        graph, count, cells = self.graph, lstm.stack.directions, lstm.cells
+        as_nodes = fits_a_node(cells[0], self.dtype)
+        given = self._given(ending, lstm) if self.states else None
+        batch = graph.op("Gather", graph.op("Shape", x), graph.ints(0))
+        y = graph.op("Transpose", x, perm=[1, 0, 2]) if as_nodes else x
+        ends: list[tuple[str, str]] = []
         for first in range(0, len(cells), count):
-            mine = range(first, first + count)
-            weights = [stack.weights(lstm.parameters, k) for k in mine]
+            weights = [lstm.stack.weights(lstm.parameters, first + d) for d in range(count)]
+            learned = [[one.pop(name) for one in weights if name in one] for name in ("h_0", "c_0")]
             starts: list[str | None] = [None, None]
             if given is not None:
                 starts = [self._part(state, first, count, len(cells)) for state in given]
             elif cells[0].learn_initial_state:
                 starts = [
-                    self._for_each(x, name, np.stack([one[name] for one in weights]))
-                    for name in ("h_0", "c_0")
+                    self._for_each(batch, name, np.stack(rows))
+                    for name, rows in zip(("h_0", "c_0"), learned, strict=True)
                 ]
-            weights = [
-                {s: a for s, a in one.items() if s not in ("h_0", "c_0")} for one in weights
-            ]
             ways = (backwards,) if count == 1 else (False, True)
             layer = Directions(cells[first : first + count], weights, ways, *starts)
-            x, h, c = write(graph, layer, x, ends)
-            hs.append(h)
-            cs.append(c)
+            if as_nodes:
+                y, h, c = node(graph, layer, y, real.lengths if real else None)
+            else:
+                y, h, c = scan(graph, layer, y, real.mask if real else None)
+            ends.append((h, c))
         if self.states:
-            every = [s[0] if len(s) == 1 else graph.op("Concat", *s, axis=0) for s in (hs, cs)]
-            self.ends.append((ending, every[0], every[1], lstm))
-        return x, hs[-1]
+            h, c = (
+                graph.op("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+                for parts in zip(*ends, strict=True)
+            )
+            self.ends.append((ending, h, c, lstm))
+        if as_nodes:
+            y = graph.op("Transpose", y, perm=[1, 0, 2])
+        return y, ends[-1][0]
+
+    def _given(self, ending: str, lstm: LSTM) -> list[str]:
+        """Add the inputs for the states before the first step."""
+        cell, about = lstm.cells[0], "state before the first step"
+        return [
+            self.graph.input(
+                f"{letter}_0{ending}", self.dtype, [len(lstm.cells), "batch", size], about
+            )
+            for letter, size in (("h", cell.output_size), ("c", cell.hidden_size))
+        ]
 
     def _part(self, state: str, first: int, count: int, cells: int) -> str:
-        """The rows of one layer in a state of all."""
+        """Take the rows of one layer in a state of all."""
         if count == cells:
             return state
         ints = self.graph.ints
         return self.graph.op("Slice", state, ints(first), ints(first + count), ints(0))
 
-    def _for_each(self, x: str, name: str, rows: Any) -> str:
-        """The same rows ``(D, size)`` for every sequence of x ``(T, N, I)``: ``(D, N, size)``."""
+    def _for_each(self, batch: str, name: str, rows: Array) -> str:
+        """Give every sequence the same rows ``(D, size)``: ``(D, N, size)``."""
         graph = self.graph
-        batch = graph.op("Gather", graph.op("Shape", x), graph.ints(1))
         count, size = rows.shape
         shape = graph.op("Concat", graph.ints(count), batch, graph.ints(size), axis=0)
         return graph.op("Expand", graph.weight(name, rows[:, None]), shape)
 
     # ------------------------------------------------------------------------------- the masks
 
-    def _ends(self, known: _Known) -> Ends:
-        """The real steps first: how many, and a mask ``(T, N, 1)`` of them."""
-        graph, mask = self.graph, known.mask
-        if known.holes:
-            rows = graph.op("Cast", known.count, to=graph.element(np.int64))
-            mask = graph.op("Less", self._time(mask), graph.op("Unsqueeze", rows, graph.ints(1)))
-        turned = graph.op("Transpose", mask, perm=[1, 0])
-        return Ends(known.count, graph.op("Unsqueeze", turned, graph.ints(2)))
+    def _first(self, x: str, lengths: str) -> _Known:
+        """Mark the first steps of each sequence of x ``(N, T, …)``."""
+        graph = self.graph
+        rows = graph.op("Cast", lengths, to=graph.element(np.int64))
+        mask = graph.op("Less", self._time(x), graph.op("Unsqueeze", rows, graph.ints(1)))
+        return _Known(mask, lengths, False)
 
     def _time(self, x: str) -> str:
-        """0, 1 … T − 1 for an array ``(N, T, …)``."""
+        """Count 0, 1 … T − 1 for an array ``(N, T, …)``."""
         graph = self.graph
-        steps = graph.op("Gather", graph.op("Shape", x), graph.int(1), axis=0)
-        return graph.op("Range", graph.int(0), steps, graph.int(1))
+        steps = graph.op("Gather", graph.op("Shape", x), graph.whole(1), axis=0)
+        return graph.op("Range", graph.whole(0), steps, graph.whole(1))
 
     def _turned(self, x: str) -> str:
-        """The steps of ``(N, T, …)`` from the last to the first."""
+        """Turn the steps of ``(N, T, …)``: from the last to the first."""
         ints = self.graph.ints
         return self.graph.op("Slice", x, ints(-1), ints(-(2**62)), ints(1), ints(-1))
 
-    def _moved_together(self, x: str, mask: str) -> str:
+    def _moved_together(self, x: str, known: _Known) -> tuple[str, _Known]:
         """Move the steps that count to the front, in their order."""
-        graph = self.graph
-        time = self._time(mask)
-        steps = graph.op("Gather", graph.op("Shape", mask), graph.ints(1))
-        later = graph.op("Where", mask, time, graph.op("Add", time, steps))
-        order = graph.ops("TopK", 2, later, steps, axis=1, largest=0, sorted=1)[1]
-        return self._picked(x, order)
+        graph, time = self.graph, self._time(x)
+        steps = graph.op("Gather", graph.op("Shape", x), graph.ints(1))
+        places = graph.op("Where", known.mask, time, graph.op("Add", time, steps))
+        order = graph.ops("TopK", 2, places, steps, axis=1, largest=0, sorted=1)[1]
+        return self._picked(x, order), self._first(x, known.lengths)
 
     def _picked(self, x: str, places: str) -> str:
-        """The steps at the places: x ``(N, T, F)``, places ``(N, T)`` or ``(N,)``."""
+        """Take the steps at the places: x ``(N, T, F)``, places ``(N, T)`` or ``(N,)``."""
         graph = self.graph
         places = graph.op("Unsqueeze", places, graph.ints(-1))
         return graph.op("GatherND", x, places, batch_dims=1)
@@ -319,9 +325,9 @@ class _Writer:
         """Put the steps that stand together back to their places; see `Recurrent`."""
         graph = self.graph
         ones = graph.op("Cast", mask, to=graph.element(np.int64))
-        latest = graph.op("Sub", graph.op("CumSum", ones, graph.int(1)), graph.int(1))
-        y = self._picked(y, graph.op("Max", latest, graph.int(0)))
-        shown = graph.op("GreaterOrEqual", latest, graph.int(0)) if repeat else mask
+        latest = graph.op("Sub", graph.op("CumSum", ones, graph.whole(1)), graph.whole(1))
+        y = self._picked(y, graph.op("Max", latest, graph.whole(0)))
+        shown = graph.op("GreaterOrEqual", latest, graph.whole(0)) if repeat else mask
         return graph.op("Where", graph.op("Unsqueeze", shown, graph.ints(2)), y, graph.number(0))
 
     def _masking(
@@ -331,7 +337,7 @@ class _Writer:
         if x == "x" and graph.inputs[0].type.tensor_type.elem_type == graph.element(np.int64):
             if value != int(value):
                 return x, known  # no token is that
-            mask = graph.op("Not", graph.op("Equal", x, graph.int(int(value))))
+            mask = graph.op("Not", graph.op("Equal", x, graph.whole(int(value))))
         else:
             other = graph.op("Not", graph.op("Equal", x, graph.number(value)))
             many = graph.op("Cast", other, to=graph.element(np.int32))
@@ -348,10 +354,10 @@ class _Writer:
     def _last_step(self, y: str, known: _Known | None) -> str:
         graph = self.graph
         if known is None:
-            return graph.op("Gather", y, graph.int(-1), axis=1)
+            return graph.op("Gather", y, graph.whole(-1), axis=1)
         ones = graph.op("Cast", known.mask, to=graph.element(np.int32))
         place = graph.op("ArgMax", ones, axis=1, keepdims=0, select_last_index=1)
-        some = graph.op("Greater", known.count, graph.constant(np.array(0, np.int32)))
+        some = graph.op("Greater", known.lengths, graph.constant(np.array(0, np.int32)))
         some = graph.op("Unsqueeze", some, graph.ints(1))
         return graph.op("Where", some, self._picked(y, place), graph.number(0))
 
