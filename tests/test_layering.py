@@ -66,7 +66,17 @@ FLOORS: dict[str, tuple[int, int]] = {
     "formats.keras.writer": (4, FILE),
     "formats.keras.guess": (4, 2),
     "formats.keras": (4, 3),
-    "formats": (4, 4),
+    "formats.onnx.tensors": (4, 0),
+    "formats.onnx.node": (4, 0),
+    "formats.onnx.build": (4, 0),
+    "formats.onnx.steps": (4, 1),
+    "formats.onnx.graph": (4, 1),
+    "formats.onnx.operators": (4, 1),
+    "formats.onnx.runtime": (4, 2),
+    "formats.onnx.reader": (4, 3),
+    "formats.onnx.writer": (4, 3),
+    "formats.onnx": (4, 4),
+    "formats": (4, 9),
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
     "tasks": (5, DOOR),
@@ -134,6 +144,8 @@ INSIDE_A_FUNCTION_OF = {
     "plots.inside": {"matplotlib"},
     "lesson.report": {"rich"},
     "formats.keras.writer": {"h5py"},
+    "formats.onnx.graph": {"onnx"},
+    "formats.onnx.runtime": {"onnx"},
 }
 
 
