@@ -17,21 +17,21 @@ __all__ = ["Backend", "load", "read", "save"]
 
 def read(path: str | PathLike[str]) -> Contents:
     """Return the model in a file and all that the file says; see `lstmkit.formats.onnx.reader`."""
-    from lstmkit.formats.onnx import reader
+    import lstmkit.formats.onnx.reader as reader
 
     return reader.read(path)
 
 
 def load(path: str | PathLike[str]) -> Model:
     """Return the model in a file; see `lstmkit.formats.onnx.reader`."""
-    from lstmkit.formats.onnx import reader
+    import lstmkit.formats.onnx.reader as reader
 
     return reader.load(path)
 
 
 def save(model: Any, path: str | PathLike[str], **options: Any) -> None:
     """Write a model as ONNX; see `lstmkit.formats.onnx.writer`."""
-    from lstmkit.formats.onnx import writer
+    import lstmkit.formats.onnx.writer as writer
 
     writer.save(model, path, **options)
 
@@ -39,7 +39,7 @@ def save(model: Any, path: str | PathLike[str], **options: Any) -> None:
 def __getattr__(name: str) -> Any:
     # The base class of `Backend` is in the onnx package, which need not be installed.
     if name == "Backend":
-        from lstmkit.formats.onnx import runtime
+        import lstmkit.formats.onnx.runtime as runtime
 
         return runtime.backend()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -97,9 +97,9 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
         if lengths is None or not (lengths == steps).all():
             raise InputError(f"{node}: its sequence_lens are constants below the whole length")
     starts = [_start(node, given[k], len(found), batch_first) for k in (5, 6)]
-    for one in given[5:7]:
-        if one is not None and one.link is not None and one.link.name not in walk.states:
-            walk.states.append(one.link.name)
+    for state in given[5:7]:
+        if state is not None and state.link is not None and state.link.name not in walk.states:
+            walk.states.append(state.link.name)
     ways = [
         Way(
             direction._replace(backwards=direction.backwards != x.turned),
@@ -443,9 +443,23 @@ def add(walk: Walk, node: Node, given: Given) -> Found:
 
 
 def multiply(walk: Walk, node: Node, given: Given) -> Found:
-    """Two directions multiplied."""
+    """Two directions multiplied; half of their sum; or a product with a number after a product."""
     array = walk.probe(node, given)[0]
     if array is None:
+        return None
+    for value, other in (given, given[::-1]) if node.op == "Mul" else (given,):
+        x, factor = shown(value), constant(other)
+        if x is None or x.link is None or factor is None or factor.size != 1:
+            continue
+        number = factor.reshape(()) if node.op == "Mul" else 1 / factor.reshape(())
+        link = x.link
+        if link.merge == "sum" and number == 0.5:
+            return [x.seen(array, link=walk.add(replace(link, merge="ave")))]
+        if link.kind != "linear" or link.weight is None:
+            return None
+        bias = None if link.bias is None else link.bias * number
+        return [x.seen(array, link=walk.add(replace(link, weight=link.weight * number, bias=bias)))]
+    if node.op == "Div":
         return None
     return _join(walk, node, [shown(value) for value in given], None, "mul", array)
 
@@ -490,6 +504,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Softmax", "LogSoftmax"), softmax),
     "Add": add,
     "Concat": concat,
+    "Div": multiply,
     "Gather": gather,
     "Gemm": gemm,
     "LSTM": lstm,
