@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lstmkit import run, store
 from lstmkit.layers import LSTM, Sequential
-from lstmkit.shapes import InputError
+from lstmkit.shapes import InputError, shown
 from lstmkit.tasks.language_model import LanguageModel
 
 _MAKERS: dict[str, Callable[..., Any]] = {
@@ -71,7 +71,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         return _MAKERS[kind](config, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         raise InputError(
-            f"load: {str(file)!r} does not hold a whole {kind} ({error}); take another copy of it"
+            f"load: {str(file)!r} does not hold a whole {kind} ({shown(error)}); take another copy of it"
         ) from None
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lstmkit.shapes import InputError
 
 SECONDS = 1.0
-TIMES, SPARE = 4, 2**20  # bytes: so many times the file, and the interpreter's own
+TIMES, SPARE = 4, 2**21  # times the file, and bytes that the interpreter and small parts take
 LONGEST = 500  # characters of a message
 
 FORBIDDEN = (
