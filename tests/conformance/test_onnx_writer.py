@@ -242,10 +242,9 @@ def test_every_activation_in_every_place(dtype, layer_norm, tmp_path):
     for place, function in itertools.product(range(3), functions_with_numbers()):
         three = ["sigmoid", "tanh", "tanh"]
         three[place] = function
-        model = lk.LSTM(
-            3, 5, activations=tuple(three), layer_norm=layer_norm, bidirectional=place == 1,
-            dtype=dtype, seed=place,
-        )  # fmt: skip
+        options = {"layer_norm": layer_norm, "bidirectional": place == 1}
+        lstm = lk.LSTM(3, 5, activations=tuple(three), dtype=dtype, seed=place, **options)
+        model = shaken(lstm, rng)
         prove(model, tmp_path / "m.onnx", rng, counts, lengths=place == 2)
     for seed in range(30):  # alpha and beta stand in the order of the functions that take them
         known = functions_with_numbers()
