@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 
 import lstmkit as lk
-from lstmkit.formats.onnx import build, save, steps
+from lstmkit.formats.onnx import build, load, save, steps
 from lstmkit.layers import (
     Activation,
     Bidirectional,
@@ -451,6 +451,90 @@ def test_nothing_is_in_the_file_that_nothing_needs(tmp_path):
     ]  # fmt: skip
     used = {name for node in file.graph.node for name in node.input}
     assert {array.name for array in file.graph.initializer} <= used
+
+
+# ------------------------------------------------------------------------------ and back again
+
+
+def test_lstms_come_back_with_every_bit(tmp_path):
+    rng, counts = np.random.default_rng(9), Counter()
+    for seed in range(200):
+        options = {
+            name: value
+            for name, value in OPTIONS.items()
+            if name not in LACKING and "dropout" not in name and rng.random() < 0.4
+        }
+        if "activations" in options:
+            known = functions_with_numbers()
+            options["activations"] = tuple(known[k] for k in rng.integers(0, len(known), 3))
+        model = shaken(lk.LSTM(3, 5, seed=seed, **options), rng)
+        states, lengths = bool(rng.integers(2)), bool(rng.integers(2))
+        save(model, tmp_path / "m.onnx", states=states, lengths=lengths)
+        back = load(tmp_path / "m.onnx")
+        assert isinstance(back, lk.LSTM), options
+        expected = dict(model.parameters)
+        if states:  # learned initial states are then the caller's to give
+            expected = {k: a for k, a in expected.items() if k[:4] not in ("h_0_", "c_0_")}
+        same_bits(back.parameters, expected)
+        assert np.float32(back.cells[0].gate_clip or 0) == np.float32(model.cells[0].gate_clip or 0)
+        for name in options.keys() - {"learn_initial_state", "activations", "gate_clip"}:
+            assert back.config[name] == model.config[name], name
+        for mine, other in zip(model.cells, back.cells, strict=True):
+            for one, two in zip(mine.activations, other.activations, strict=True):
+                assert steps.name_and_numbers(one)[0] == steps.name_and_numbers(two)[0]
+                numbers = (steps.name_and_numbers(f)[1] for f in (one, two))
+                assert np.array_equal(*(np.float32(n) for n in numbers))  # as the file holds them
+        counts["models"] += 1
+        counts["arrays"] += len(expected)
+    show("LSTMs there and back", counts)
+
+
+def same_bits(mine, other):
+    assert set(mine) == set(other)
+    for name, array in mine.items():
+        assert array.tobytes() == other[name].tobytes(), name
+
+
+CHAINS = {
+    "tokens": lambda: {
+        "embedding": Embedding(7, 3, seed=0),
+        "lstm": lk.LSTM(3, 4, 2, seed=0),
+        "linear": Linear(4, 7, seed=0),
+        "activation": Activation("log_softmax"),
+    },
+    "last": lambda: {
+        "lstm": Recurrent(lk.LSTM(3, 4, bidirectional=True, seed=0), last=True),
+        "linear": Linear(8, 2, bias=False, seed=0),
+        "activation": Activation("relu"),
+    },
+    "backwards": lambda: {
+        "lstm": Recurrent(lk.LSTM(3, 4, seed=0), backwards=True),
+        "linear": Linear(4, 2, seed=0),
+    },
+    "two cells": lambda: {
+        "lstm": Bidirectional(
+            Recurrent(lk.LSTM(3, 4, seed=0)),
+            Recurrent(lk.LSTM(3, 4, activations=("sigmoid", "relu", "tanh")), backwards=True),
+            "sum",
+        ),
+        "linear": Linear(4, 2, seed=0),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_chains_come_back_with_every_bit(kind, tmp_path):
+    rng = np.random.default_rng(10)
+    model = shaken(Sequential(CHAINS[kind]()), rng)
+    for states, lengths in itertools.product((False, True), repeat=2):
+        if kind == "last" and states and lengths:
+            continue  # the choice of the state where a length is 0 is not followed back
+        save(model, tmp_path / "m.onnx", states=states, lengths=lengths)
+        back = load(tmp_path / "m.onnx")
+        assert list(back.layers) == list(model.layers)
+        same_bits(back.parameters, model.parameters)
+        x = rng.integers(0, 7, (2, 5)) if model.embedding else rng.normal(size=(2, 5, 3))
+        assert np.array_equal(back(x, lengths=[5, 2])[0], model(x, lengths=[5, 2])[0])
 
 
 # ---------------------------------------------------------------------------------- the errors
