@@ -314,6 +314,8 @@ def draw_chain(rng, dtype):
             layers[f"masking_{k}"] = Masking(0.0)  # finds the zeros past the ends
     if not flat and rng.random() < 0.3:
         layers["last"] = LastStep()
+        if rng.random() < 0.2:
+            layers["of_one_step"] = Masking(0.0)
     if rng.random() < 0.7:
         layers["head"] = Linear(size, 5, bias=rng.random() < 0.5, dtype=dtype, seed=rng)
         function = ("softmax", "log_softmax", *FUNCTIONS)[rng.integers(8)]
@@ -563,6 +565,10 @@ def test_other_models_are_refused(tmp_path):
     layers = {"a": Recurrent(lk.LSTM(2, 3), last=True), "b": lk.LSTM(3, 3)}
     with pytest.raises(InputError, match="layer 'b' stands after one that shows the last step"):
         save(Sequential(layers), tmp_path / "m.onnx")
+    both = Bidirectional(Recurrent(lk.LSTM(2, 3)), Recurrent(lk.LSTM(2, 3), backwards=True))
+    layers = {"a": both, "a_forward": lk.LSTM(6, 3)}
+    with pytest.raises(InputError, match="two things would be called 'h_0_a_forward'"):
+        save(Sequential(layers), tmp_path / "m.onnx", states=True)
     assert not list(tmp_path.iterdir())
 
 
