@@ -179,7 +179,10 @@ def stored(tmp_path, kind="LanguageModel", change=None, **config):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "Transformer"}, "holds a 'Transformer'; expected one of LSTM, Sequential, LanguageModel"),
+        (
+            {"kind": "Transformer"},
+            "holds a 'Transformer'; expected one of LSTM, Sequential, LanguageModel",
+        ),
         ({"kind": "LSTM"}, "does not hold a whole LSTM"),
         ({"hidden_size": 7}, r"head.weight is float32 \(.*, 6\); expected float32 \(.*, 7\)"),
         ({"hidden_size": "6"}, "hidden_size is '6'"),
