@@ -354,8 +354,7 @@ class LanguageModel:
         The chain holds the model's own arrays. What it lacks is the vocabulary.
         """
         self._fitted()
-        layers = {"embedding": self.embedding_, "lstm": self.lstm_, "head": self.head_}
-        return Sequential(layers)
+        return Sequential({"embedding": self.embedding_, "lstm": self.lstm_, "head": self.head_})
 
     # ------------------------------ the network (training.Model)
 
