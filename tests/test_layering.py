@@ -52,6 +52,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "data": (3, FILE),
     "training": (3, FILE),
     "formats.base": (4, BASE),
+    "formats.detect": (4, 2),
     "formats": (4, 3),
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
