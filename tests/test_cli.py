@@ -22,6 +22,7 @@ from lstmkit import cli, demo, store
 from lstmkit.cli import app
 from lstmkit.layers import LSTM
 from lstmkit.loading import load
+from lstmkit.showing import visible
 from lstmkit.tasks.language_model import LanguageModel
 
 WORDS = "the cat sat on the mat\nthe dog sat on the log\n" * 60
@@ -137,7 +138,7 @@ def test_training_leaves_a_folder_and_prints_the_figure(tmp_path):
     others = ", ".join(f"{kind} {value:.2f}" for kind, value in bits.items())
     assert f"on the same text: {others}\n" in result.stdout
     assert "tokenize" not in result.stdout  # it is not Python
-    sample = cli._visible(model.generate(seed=0, **demo.SAMPLE))
+    sample = visible(model.generate(seed=0, **demo.SAMPLE))
     assert "".join(f"    {line}\n" for line in sample.split("\n")) in result.stdout
     log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 30
@@ -443,8 +444,8 @@ def test_every_bad_file_is_one_line(tmp_path, folder):
         (["generate", "cut"], "'cut'"),
         (["generate", "header"], "'header'"),
         (["generate", text], "a.txt'"),
-        (["generate", "foreign"], "without an lstmkit entry"),
-        (["generate", "other"], "holds a 'Unknown'; expected one of LSTM, LanguageModel"),
+        (["generate", "foreign"], "'foreign' holds no LSTM"),
+        (["generate", "other"], "holds a 'Unknown'; expected one of LSTM, Sequential, "),
         (["generate", "lstm"], "lstm holds a LSTM; expected a LanguageModel"),
         (["generate", "no_text"], "folder 'no_text' holds no model.safetensors"),
         (["generate", "abc", "-p", "abX"], "prompt has characters that the model does not know"),
@@ -455,7 +456,9 @@ def test_every_bad_file_is_one_line(tmp_path, folder):
         (["evaluate", "cut", text], "'cut'"),
         (["info", "missing"], "missing: No such file or directory"),
         (["info", "header"], "'header'"),
-        (["info", "binary"], "'binary'"),
+        (["info", "binary"], "'binary' is a picture; expected"),
+        (["info", "empty"], "'empty' is empty; expected"),
+        (["info", "short"], "'short' is text that begins with 'hello'; expected"),
     ]
     before = sorted(tmp_path.rglob("*"))
     for arguments, message in cases:

@@ -52,7 +52,14 @@ FLOORS: dict[str, tuple[int, int]] = {
     "data": (3, FILE),
     "training": (3, FILE),
     "formats.base": (4, BASE),
-    "formats.detect": (4, 2),
+    "formats.pickles": (4, BASE),
+    "formats.zips": (4, BASE),
+    "formats.statedicts": (4, BASE),
+    "formats.torchfiles": (4, FILE),
+    "formats.safefiles": (4, FILE),
+    "formats.pytorch": (4, DOOR),
+    "formats.detect": (4, FILE),
+    "formats.peers": (4, DOOR),
     "formats": (4, 3),
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
@@ -65,6 +72,8 @@ FLOORS: dict[str, tuple[int, int]] = {
     "plots.inside": (7, FILE),
     "plots": (7, DOOR),
     "demo": (7, FILE),
+    "converting": (7, FILE),
+    "showing": (7, FILE),
     "explorer.rnn": (7, BASE),
     "explorer.export": (7, FILE),
     "explorer": (7, DOOR),
@@ -100,6 +109,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "lesson.watch": (7, 7),
     "lesson.session": (7, 8),
     "lesson": (7, 9),
+    "formats_cli": (8, FILE),
     "lesson_cli": (8, FILE),  # commands that cli.py mounts
     "cli": (9, FILE),
     "__main__": (10, FILE),  # python -m lstmkit
@@ -110,11 +120,13 @@ AT_THE_TOP = {"numpy", "safetensors"}
 AT_THE_TOP_OF = {
     "textbook": {"numpy"},
     "cli": {"numpy", "safetensors", "typer", "rich"},
+    "formats_cli": {"typer"},
     "lesson_cli": {"numpy", "typer"},
 }
 # ... and inside a function, when it is called (or for the type checker alone).
 INSIDE_A_FUNCTION_OF = {
     "progress": {"rich"},
+    "showing": {"rich"},
     "cli": {"typer", "rich"},
     "plots.base": {"matplotlib"},
     "plots.curves": {"matplotlib"},  # for the type checker alone

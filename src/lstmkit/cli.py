@@ -384,8 +384,8 @@ def check_command(
         if report.mistakes or not report.passed:
             raise typer.Exit(MISTAKES)
         return
-    for count in watch.saves(path):
-        if count > 1:
+    for number in watch.saves(path):
+        if number > 1:
             typer.echo(f"\n--- saved at {time.strftime('%H:%M:%S')}")
         try:
             lesson.check(path, seconds=seconds, megabytes=megabytes).show()

@@ -6,7 +6,6 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,19 +13,19 @@ from lstmkit import loading, store
 from lstmkit.formats.base import Model
 from lstmkit.formats.detect import Format, recognize
 from lstmkit.formats.peers import NotRun, compare, largest_difference, random_input
-from lstmkit.layers import LSTM, Sequential
-from lstmkit.shapes import InputError, one_of
+from lstmkit.layers import LSTM, Bidirectional, Recurrent, Sequential
+from lstmkit.shapes import InputError
 from lstmkit.tasks.language_model import LanguageModel
 
 PathLike = str | os.PathLike[str]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 """Of a difference, relative to the largest output."""
 SUFFIXES = {
-    ".safetensors": "lstmkit",
-    ".pt": "pytorch",
-    ".pth": "pytorch",
-    ".keras": "keras",
-    ".onnx": "onnx",
+    ".safetensors": Format.LSTMKIT,
+    ".pt": Format.PYTORCH,
+    ".pth": Format.PYTORCH,
+    ".keras": Format.KERAS,
+    ".onnx": Format.ONNX,
 }
 
 
@@ -112,8 +111,8 @@ def convert(
     OSError
         If the target cannot be written.
     """
-    kind = format_of(target, state_dict)
-    if options and kind != "onnx":
+    format = format_of(target, state_dict)
+    if options and format is not Format.ONNX:
         raise InputError(
             f"convert: {' and '.join(options)} is given and {os.fspath(target)!r} is no ONNX file; "
             "expected it only with a target that ends in .onnx"
@@ -131,13 +130,13 @@ def convert(
         checks += [found] if isinstance(found, Check) else []
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / Path(target).name
-        _write(kind, opened if kind == "lstmkit" else model, draft, options)
-        why = "" if kind == "lstmkit" else "other libraries were not asked"
+        _write(format, opened if format is Format.LSTMKIT else model, draft, options)
+        why = "" if format is Format.LSTMKIT else "other libraries were not asked"
         found = why
-        if libraries and kind != "lstmkit":
+        if libraries and format is not Format.LSTMKIT:
             found = _by_library(draft, model, "")
         if not isinstance(found, Check):
-            found = _by_reading(kind, draft, model, found)
+            found = _by_reading(format, draft, model, found)
         checks.append(found)
         if not all(check.good for check in checks):
             raise Unproved(checks)
@@ -146,7 +145,7 @@ def convert(
     return opened, checks
 
 
-def format_of(target: PathLike, state_dict: bool = False) -> str:
+def format_of(target: PathLike, state_dict: bool = False) -> Format:
     """Return the format that a target's name asks for, or refuse it."""
     name = os.fspath(target)
     suffix = Path(name).suffix.lower()
@@ -160,8 +159,8 @@ def format_of(target: PathLike, state_dict: bool = False) -> str:
             f"convert: {name!r} does not end in a format's name; expected {', '.join(SUFFIXES)}"
         )
     if state_dict and suffix == ".safetensors":
-        return "pytorch"
-    if state_dict and SUFFIXES[suffix] != "pytorch":
+        return Format.PYTORCH
+    if state_dict and SUFFIXES[suffix] is not Format.PYTORCH:
         raise InputError(
             f"convert: a state dict is asked for and {name!r} ends in {suffix}; expected "
             ".safetensors, .pt or .pth"
@@ -182,20 +181,13 @@ def _prefix_of(source: PathLike, prefix: str | None) -> str:
     return prefix or ""
 
 
-def _write(kind: str, model: Any, path: Path, options: dict[str, Any]) -> None:
-    save: Callable[..., None]
-    if kind == "lstmkit":
+def _write(format: Format, model: Any, path: Path, options: dict[str, Any]) -> None:
+    if format is Format.LSTMKIT:
         model.save(path)
         return
-    if kind == "pytorch":
-        from lstmkit.formats.pytorch import save
-    elif kind == "keras":
-        from lstmkit.formats.keras import save
-    else:
-        from lstmkit.formats.onnx import save
     try:
-        save(model, path, **options)
-    except ImportError as error:
+        loading.door(format).save(model, path, **options)
+    except ImportError as error:  # an extra is missing
         raise InputError(f"convert: {error}") from None
 
 
@@ -212,10 +204,10 @@ def _by_library(path: Path, model: Model, prefix: str) -> Check | str:
     return Check(path.name, by, difference, size, _tolerance(model, size))
 
 
-def _by_reading(kind: str, path: Path, model: Model, why: str) -> Check:
+def _by_reading(format: Format, path: Path, model: Model, why: str) -> Check:
     """Check a file by what is read in it."""
     chain = Sequential({"lstm": model}) if isinstance(model, LSTM) else model
-    if kind == "pytorch" and not isinstance(model, LSTM):
+    if format is Format.PYTORCH and not isinstance(model, LSTM):
         again = _from_state_dict(path, chain)
     else:
         again = loading.load(path)
@@ -227,8 +219,17 @@ def _by_reading(kind: str, path: Path, model: Model, why: str) -> Check:
 
 
 def _from_state_dict(path: Path, chain: Sequential) -> Sequential:
-    """Put what a state dict holds of a chain's layers into a chain of the same form."""
+    """Return a chain of the same form with the arrays that a state dict holds for it."""
     from lstmkit.formats import pytorch
 
     arrays = pytorch.arrays(path)
-    return chain
+    for name, layer in chain.layers.items():
+        if isinstance(layer, Recurrent):
+            lstm = pytorch.load(path, prefix=name)
+            arrays |= {f"{name}.{short}": array for short, array in lstm.parameters.items()}
+        elif isinstance(layer, Bidirectional):
+            for short, array in pytorch.load(path, prefix=name).parameters.items():
+                side = "backward" if short.endswith("_reverse") else "forward"
+                arrays[f"{name}.{side}.{short.removesuffix('_reverse')}"] = array
+    wanted = chain.parameters
+    return Sequential.from_parameters(chain.config, {name: arrays[name] for name in wanted})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from lstmkit import run, store
@@ -54,13 +53,13 @@ def load(path: str | os.PathLike[str], prefix: str | None = None) -> Any:
     file = _file(path)
     format = recognize(file)
     if format in (Format.PYTORCH, Format.SAFETENSORS):
-        return _reader(format).load(file, prefix=prefix)
+        return door(format).load(file, prefix=prefix)
     if prefix is not None:
         raise InputError(
             f"load: prefix is {prefix!r:.60}, and {str(file)!r} is {format.value}; expected a "
             "prefix only with a state dict"
         )
-    return _load_ours(file) if format is Format.LSTMKIT else _reader(format).load(file)
+    return _load_ours(file) if format is Format.LSTMKIT else door(format).load(file)
 
 
 def describe(path: str | os.PathLike[str]) -> Contents:
@@ -73,7 +72,7 @@ def describe(path: str | os.PathLike[str]) -> Contents:
     format = recognize(file)
     contents: Contents
     if format is not Format.LSTMKIT:
-        contents = _reader(format).read(file)
+        contents = door(format).read(file)
         return contents
     kind, config, arrays = store.inspect(file)
     facts, left_over = [("kind", kind)], []
@@ -94,8 +93,8 @@ def describe(path: str | os.PathLike[str]) -> Contents:
     return Contents(f"lstmkit {store.FORMAT} (safetensors)", chain, facts, rows, left_over)
 
 
-def _reader(format: Format) -> ModuleType:
-    """Return the door of a format's room, opened when it is asked for."""
+def door(format: Format) -> Any:
+    """Return the room of another library's format, entered when it is asked for."""
     if format is Format.KERAS:
         from lstmkit.formats import keras
 
@@ -174,4 +173,6 @@ def _progress(numbers: Any) -> list[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}" if type(value) is float else repr(value)
+    return (
+        value if isinstance(value, str) else f"{value:g}" if type(value) is float else repr(value)
+    )

@@ -242,8 +242,14 @@ def inspect(path: PathLike) -> Stored:
         return _read_header(path, file)
 
 
-def _read_header(path: PathLike, file: BinaryIO) -> Stored:
-    """Check and read everything but the arrays' bytes, without trusting any number in the file."""
+def read_header(path: PathLike, file: BinaryIO) -> tuple[dict[str, Any], Any, int]:
+    """Read a safetensors header: its arrays, still unchecked, the metadata, and where data begin.
+
+    Raises
+    ------
+    InputError
+        If it is cut off, too long, or no JSON object.
+    """
     size = os.fstat(file.fileno()).st_size
     prefix = file.read(8)
     length = int.from_bytes(prefix, "little")
@@ -252,7 +258,12 @@ def _read_header(path: PathLike, file: BinaryIO) -> Stored:
     if length > HEADER_LIMIT:
         raise _foreign(path, f"its header takes {length} bytes, more than {HEADER_LIMIT}")
     header = _json(path, "header", file.read(length))
-    metadata = header.pop("__metadata__", None)
+    return header, header.pop("__metadata__", None), 8 + length
+
+
+def _read_header(path: PathLike, file: BinaryIO) -> Stored:
+    """Check and read everything but the arrays' bytes, without trusting any number in the file."""
+    header, metadata, start = read_header(path, file)
     text = metadata.get("lstmkit") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise _foreign(path, "it is safetensors without an lstmkit entry")
@@ -267,12 +278,24 @@ def _read_header(path: PathLike, file: BinaryIO) -> Stored:
         raise _damaged(path, "its lstmkit entry is not that of format 1")
     if not isinstance(entry["kind"], str) or not isinstance(entry["config"], dict):
         raise _damaged(path, "its lstmkit entry has no kind and config")
-    return Stored(entry["kind"], entry["config"], _layout(path, header, size - 8 - length))
+    room = os.fstat(file.fileno()).st_size - start
+    sizes = {code: dtype.itemsize for code, dtype in DTYPES.items()}
+    arrays = {
+        name: (DTYPES[code], shape)
+        for name, (code, shape, _) in layout(path, header, room, sizes).items()
+    }
+    return Stored(entry["kind"], entry["config"], arrays)
 
 
-def _layout(path: PathLike, header: dict[str, Any], room: int) -> dict[str, Any]:
-    """Check that the arrays fill the file exactly, each with the bytes that its shape needs."""
-    arrays: dict[str, Any] = {}
+def layout(
+    path: PathLike, header: Mapping[str, Any], room: int, sizes: Mapping[str, int]
+) -> dict[str, tuple[str, tuple[int, ...], int]]:
+    """Check that the arrays fill the file exactly, each with the bytes that its shape needs.
+
+    ``sizes`` gives the dtypes that may come and the bytes of a number. Returns the dtype, the shape
+    and the first byte, counted from where the data begin, of each array.
+    """
+    arrays: dict[str, tuple[str, tuple[int, ...], int]] = {}
     places: list[tuple[int, int]] = []
     for name, entry in header.items():
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
@@ -280,17 +303,17 @@ def _layout(path: PathLike, header: dict[str, Any], room: int) -> dict[str, Any]
                 path, f"array {name!r:.60} is not described by dtype, shape, data_offsets"
             )
         code, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(code, str) or code not in DTYPES:
-            known = ", ".join(DTYPES)
+        if not isinstance(code, str) or code not in sizes:
+            known = ", ".join(sizes)
             raise InputError(
                 f"load: {os.fspath(path)!r}: array {name!r:.60} has dtype {code!r:.60}; "
                 f"expected {known}"
             )
         if not (_whole_numbers(shape, MOST_AXES) and _whole_numbers(place, 2) and len(place) == 2):
             raise _damaged(path, f"array {name!r:.60} has no proper shape and place")
-        if place[1] - place[0] != math.prod(shape) * DTYPES[code].itemsize:
+        if place[1] - place[0] != math.prod(shape) * sizes[code]:
             raise _damaged(path, f"array {name!r:.60} has another size than its shape needs")
-        arrays[name] = (DTYPES[code], tuple(shape))
+        arrays[name] = (code, tuple(shape), place[0])
         places.append((place[0], place[1]))
     end = 0
     for start, stop in sorted(places):

@@ -71,10 +71,11 @@ def recognize(path: PathLike) -> Format:
                 return Format.KERAS
         if head.startswith((ZIP, EMPTY_ZIP)):
             return _zip(path, file)
-        if head[:1] == b"\x80" or (head[257:262] == b"ustar" and head.startswith(TORCH_TAR)):
-            return Format.PYTORCH  # pickles: its reader refuses them by name
+        # Before the pickles: the length of a header may begin with their byte.
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(HEADER_LIMIT, size):
             return _safetensors(path, file, size)
+        if head[:1] == b"\x80" or (head[257:262] == b"ustar" and head.startswith(TORCH_TAR)):
+            return Format.PYTORCH  # pickles: its reader refuses them by name
         if _is_onnx(file, size) or (os.fspath(path).lower().endswith(".onnx") and size):
             return Format.ONNX
     raise _unknown(path, _looks_like(head))

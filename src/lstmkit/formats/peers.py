@@ -67,9 +67,7 @@ def largest_difference(path: PathLike, model: Model, prefix: str = "") -> tuple[
         raise NotRun(f"it failed: {type(error).__name__}: {words:.200}") from None
 
 
-def random_input(
-    chain: Sequential, batch: int = BATCH, steps: int = STEPS, seed: int = 0
-) -> Array:
+def random_input(chain: Sequential, batch: int = BATCH, steps: int = STEPS, seed: int = 0) -> Array:
     """Draw what a chain takes: standard normal numbers, or tokens."""
     rng = np.random.default_rng(seed)
     if chain.embedding is not None:
@@ -88,6 +86,11 @@ def compare(ours: Array, theirs: Array) -> tuple[float, float]:
     return float(difference), float(np.abs(ours).max())
 
 
+def _library(name: str) -> Any:
+    """Import what need not be installed, and has no types that we could check."""
+    return importlib.import_module(name)
+
+
 def _version(name: str) -> str:
     from importlib.metadata import version
 
@@ -98,14 +101,13 @@ def _version(name: str) -> str:
 
 
 def _torch(path: PathLike, model: Model, prefix: str) -> tuple[str, float, float]:
-    import torch
-
+    torch = _library("torch")
     if recognize(path) is Format.SAFETENSORS:
-        from safetensors.torch import load_file
-
-        tensors = dict(load_file(os.fspath(path)))
+        tensors = dict(_library("safetensors.torch").load_file(os.fspath(path)))
     else:  # weights_only: nothing in the file is run there either
-        tensors = dict(_flat("", torch.load(os.fspath(path), map_location="cpu", weights_only=True)))
+        tensors = dict(
+            _flat("", torch.load(os.fspath(path), map_location="cpu", weights_only=True))
+        )
     start = f"{prefix.removesuffix('.')}." if prefix else ""
     chain = Sequential({"lstm": model}) if isinstance(model, LSTM) else model
     x = random_input(chain)
@@ -180,14 +182,12 @@ def _keras(path: PathLike, chain: Sequential) -> tuple[str, float, float]:
         backends = {"tensorflow": "tensorflow", "torch": "torch", "jax": "jax", "numpy": "numpy"}
         installed = [k for k in backends if importlib.util.find_spec(backends[k]) is not None]
         os.environ["KERAS_BACKEND"] = installed[0]
-    import keras
+    keras = _library("keras")
 
     # safe_mode and compile=False: no code of the file's, nothing but layers.
     model = keras.models.load_model(os.fspath(path), compile=False, safe_mode=True)
     shape = model.input_shape
-    batch, steps = (
-        fixed or ours for fixed, ours in zip(shape[:2], (BATCH, STEPS), strict=True)
-    )
+    batch, steps = (fixed or ours for fixed, ours in zip(shape[:2], (BATCH, STEPS), strict=True))
     x = random_input(chain, batch, steps)
     theirs = keras.ops.convert_to_numpy(model(x, training=False))
     name = f"Keras {keras.__version__} ({keras.backend.backend()})"
@@ -198,8 +198,7 @@ def _keras(path: PathLike, chain: Sequential) -> tuple[str, float, float]:
 
 
 def _onnx(path: PathLike, chain: Sequential) -> tuple[str, float, float]:
-    import onnxruntime
-
+    onnxruntime = _library("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
@@ -216,7 +215,7 @@ def _onnx(path: PathLike, chain: Sequential) -> tuple[str, float, float]:
     x = random_input(chain, *sizes).astype(_numpy_dtype(first.type), copy=False)
     feeds = {first.name: x}
     for other in others:
-        feeds[other.name] = _other_input(other, chain, sizes)
+        feeds[other.name] = _other_input(other, sizes)
     outputs = session.run(None, feeds)
     # An exporter may have written time first and directions apart; a graph has many outputs.
     best = float("inf"), 0.0
@@ -236,8 +235,8 @@ def _numpy_dtype(name: str) -> str:
     return names.get(inner, inner)
 
 
-def _other_input(given: Any, chain: Sequential, sizes: list[int]) -> Array:
-    """What our own files ask for beside x: the lengths, and the states before the first step."""
+def _other_input(given: Any, sizes: list[int]) -> Array:
+    """Return what our own files ask for beside x: lengths, and the states before the first step."""
     if given.name == "lengths":
         return np.full(sizes[0], sizes[1], np.int32)
     if given.name.startswith(("h_0", "c_0")):

@@ -36,11 +36,11 @@ class Refused(Exception):
 
 
 class Storage(NamedTuple):
-    """Bytes in an entry of their own: ``count`` numbers of a dtype (bytes if it is untyped)."""
+    """Bytes in an entry of their own: ``numbers`` of a dtype (bytes if it is untyped)."""
 
     key: str
     dtype: str
-    count: int
+    numbers: int
 
 
 class Tensor(NamedTuple):
@@ -223,7 +223,7 @@ def _tensor_of_dtype(arguments: tuple[Any, ...]) -> Tensor:
         raise ValueError("a tensor without a dtype")
     storage = arguments[0]
     itemsize = ITEMSIZES.get(dtype.name, 1)
-    counted = storage._replace(count=storage.count // itemsize, dtype=dtype.name)
+    counted = storage._replace(numbers=storage.numbers // itemsize, dtype=dtype.name)
     return _view(counted, dtype.name, *arguments[1:4])
 
 
@@ -238,9 +238,9 @@ def _view(storage: Storage, dtype: str, offset: Any, shape: Any, strides: Any) -
     for size, stride in zip(shape, strides, strict=True):
         count *= size
         last += (size - 1) * stride
-    if count and (last >= storage.count or count > storage.count):
+    if count and (last >= storage.numbers or count > storage.numbers):
         raise ValueError(
-            f"a tensor of size {list(shape)} asks for more than its storage of {storage.count}"
+            f"a tensor of size {list(shape)} asks for more than its storage of {storage.numbers}"
         )
     return Tensor(storage, dtype, offset, shape, strides)
 
@@ -285,9 +285,7 @@ _CALLS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
 # What a checkpoint may name beside them: the kinds of a storage, and of a tensor's numbers.
 _NAMES = {f"torch.{name}" for name in (*STORAGES, *ITEMSIZES)} | {str(_UNTYPED)}
 _NAMES |= {f"torch.storage.{name}" for name in (*STORAGES, "TypedStorage")}
-_NAMES |= {
-    f"torch.float8_{kind}" for kind in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")
-}
+_NAMES |= {f"torch.float8_{kind}" for kind in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")}
 _NAMES |= {"torch.uint16", "torch.uint32", "torch.uint64", "torch.complex32"}
 
 

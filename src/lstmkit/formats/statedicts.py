@@ -12,10 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lstmkit.layers import LSTM
+import numpy as np
+
 from lstmkit.shapes import Array
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
+STORED = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2"}
+MEANT = {"float64": "f8", "float32": "f4", "float16": "f4", "bfloat16": "f4"}
 MOST_LAYERS = 1024
 PIECES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 _NAME = re.compile(r"(?:(.*)\.)?(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(_l[0-9]{1,4}|)(_reverse|)", re.DOTALL)  # fmt: skip  # noqa: E501
@@ -93,8 +95,8 @@ def _lstm(
     first = "_l0" if layered else ""
     shapes = {short: kinds[name].shape for short, name in names.items()}
     for short, name in names.items():
-        if kinds[name].dtype not in FLOATS:
-            return f"{short} is {kinds[name].dtype}; expected one of {', '.join(FLOATS)}"
+        if kinds[name].dtype not in STORED:
+            return f"{short} is {kinds[name].dtype}; expected one of {', '.join(STORED)}"
     ih, hh = shapes.get(f"weight_ih{first}"), shapes.get(f"weight_hh{first}")
     if ih is None or hh is None:
         return _missing(f"weight_ih{first}" if ih is None else f"weight_hh{first}")
@@ -136,7 +138,7 @@ def _lstm(
             return f"{short} has shape {shapes[short]}; expected {shape}"
     surplus = sorted(set(shapes) - set(expected))
     if surplus:
-        return f"{surplus[0]} is one array too many for {_described(arguments)}"
+        return f"{surplus[0]} is one array too many for {described(arguments)}"
     return Found(prefix, arguments, _parts(arguments, layered, names))
 
 
@@ -144,7 +146,8 @@ def _missing(short: str) -> str:
     return f"no whole LSTM: {short} is missing"
 
 
-def _described(arguments: dict[str, Any]) -> str:
+def described(arguments: dict[str, Any]) -> str:
+    """Write an LSTM the way it is made."""
     sizes = [arguments["input_size"], arguments["hidden_size"], arguments["num_layers"]]
     more = [f"{k}={v}" for k, v in arguments.items() if k in ("bidirectional", "proj_size") and v]
     return f"LSTM({', '.join([*map(str, sizes), *more])})"
@@ -194,3 +197,12 @@ def add(biases: list[Array]) -> Array:
     """Add PyTorch's two biases; where the second is zero the first stays as it is, −0 included."""
     first, second = biases
     return first if not second.any() else first + second
+
+
+def widen(array: Array, dtype: str) -> Array:
+    """Return float32 or float64 numbers in this machine's order; copied only if need be."""
+    if dtype == "bfloat16":  # the upper half of a float32
+        wide = array.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
+    return array.astype(MEANT[dtype], copy=False)

@@ -1,15 +1,14 @@
 """PyTorch's checkpoint files, read and written without PyTorch: named tensors in a zip file.
 
 ``ROOT/data.pkl`` is a pickle that describes the containers and the tensors, ``ROOT/data/KEY`` the
-bytes of a storage, ``ROOT/byteorder`` "little" or "big". Source: PyTorch's documentation, "Serialization
-semantics" (docs/source/notes/serialization.rst), and files of torch 2.13.
+bytes of a storage, ``ROOT/byteorder`` "little" or "big". Source: PyTorch's documentation,
+"Serialization semantics" (docs/source/notes/serialization.rst), and files of torch 2.13.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -17,17 +16,16 @@ import numpy as np
 
 from lstmkit.formats import pickles, zips
 from lstmkit.formats.pickles import Map, Tensor
-from lstmkit.formats.statedicts import Kind
+from lstmkit.formats.statedicts import MEANT, STORED, Kind, widen
 from lstmkit.shapes import Array, InputError
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number before 1.6, pickled
 MOST_DEPTH = 64
-MOST_VALUES = 200_000  # that a checkpoint names, counting what is named twice twice
-MOST_LETTERS = 16 * 2**20  # in all their names
+MOST_VALUES = 200_000  # that a checkpoint names, counting twice what is there twice
 MOST_FACTS = 20
 
 
-def is_torch(head: bytes) -> bool:
+def is_old(head: bytes) -> bool:
     """Whether a file that begins so is a pickle or an old archive of PyTorch's (not a zip file)."""
     return head[:1] == b"\x80" or head[257:262] == b"ustar"
 
@@ -73,10 +71,11 @@ class Checkpoint:
         self._order = "<" if order == "little" else ">"
         try:
             data = self.archive.read(f"{self.root}data.pkl", pickles.MOST_BYTES)
-            self._walk(pickles.read(data))
+            self._walk(pickles.read(data), 1000 + 8 * len(data))
         except pickles.Refused as error:
             raise InputError(f"load: {os.fspath(path)!r}: {error}") from None
         self.facts.insert(0, ("byte order", order))
+        self.facts.insert(0, ("file version", self._word("version", "none")[:16]))
         self.kinds = {name: Kind(t.dtype, t.shape) for name, t in self._tensors.items()}
         self._room = 4 * self.archive.size
 
@@ -107,14 +106,14 @@ class Checkpoint:
             return default
         return self.archive.read(self.root + name, 16).decode("latin1").strip()
 
-    def _walk(self, tree: Any) -> None:
+    def _walk(self, tree: Any, letters: int) -> None:
         """Name all that is in the containers, the shared parts as often as they are there."""
-        letters = 0
         for count, (path, depth, value) in enumerate(_leaves(tree)):
-            letters += len(path)
-            if count > MOST_VALUES or letters > MOST_LETTERS:
+            letters -= len(path)
+            if count > MOST_VALUES or letters < 0 or len(self._tensors) > pickles.MOST_TENSORS:
                 raise pickles.Refused(
-                    f"it names more than {MOST_VALUES} values: {pickles.STATE}"
+                    f"it names more than {MOST_VALUES} values or {pickles.MOST_TENSORS} tensors, "
+                    f"or takes too many letters for it: {pickles.STATE}"
                 )
             if isinstance(value, Tensor):
                 if path in self._tensors:
@@ -131,19 +130,20 @@ class Checkpoint:
         tensor = self._tensors[name]
         storage = tensor.storage
         itemsize = pickles.ITEMSIZES[tensor.dtype]
-        stored = np.dtype(_STORED[tensor.dtype]).newbyteorder(self._order)
+        stored = np.dtype(self._order + STORED[tensor.dtype])
         count, last = 1, 0
         for size, stride in zip(tensor.shape, tensor.strides, strict=True):
             count *= size
             last += (size - 1) * stride
         if not count:
-            return np.zeros(tensor.shape, _MEANT[tensor.dtype])
+            return np.zeros(tensor.shape, MEANT[tensor.dtype])
         entry = f"{self.root}data/{storage.key}"
         _, room = self.archive.place(entry)
-        if room != storage.count * itemsize:
+        if room != storage.numbers * itemsize:
             raise zips.damaged(
                 self.path,
-                f"entry {entry!r:.60} has {room} bytes; its tensors need {storage.count * itemsize}",
+                f"entry {entry!r:.60} has {room} bytes and its tensors say "
+                f"{storage.numbers * itemsize}",
             )
         span = last + 1
         self._room -= span * itemsize
@@ -153,7 +153,7 @@ class Checkpoint:
                 f"take more than four times the file; {pickles.STATE}"
             )
         flat = np.empty(span, stored)
-        self.archive.read_into(entry, tensor.offset * itemsize, memoryview(flat).cast("B"))
+        self.archive.read_into(entry, tensor.offset * itemsize, flat.data.cast("B"))
         array: Array = flat
         if tensor.strides == _dense(tensor.shape):
             array = flat.reshape(tensor.shape)
@@ -162,19 +162,6 @@ class Checkpoint:
             view = np.lib.stride_tricks.as_strided(flat, tensor.shape, steps, writeable=False)
             array = np.ascontiguousarray(view).reshape(tensor.shape)
         return widen(array, tensor.dtype)
-
-
-_STORED = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2"}
-_MEANT = {"float64": "f8", "float32": "f4", "float16": "f4", "bfloat16": "f4"}
-
-
-def widen(array: Array, dtype: str) -> Array:
-    """Return float32 or float64 numbers of this machine's byte order; a copy only if need be."""
-    if dtype == "bfloat16":  # the upper half of a float32
-        wide = array.astype(np.uint32)
-        wide <<= 16
-        return wide.view(np.float32)
-    return array.astype(_MEANT[dtype], copy=False)
 
 
 def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -255,11 +242,11 @@ def write(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
     for key, (name, array) in enumerate(plain.items()):
         parts += [_text(name), _tensor(str(key), array)]
     pickle = b"".join([*parts, b"u."])
-    entries = [("archive/data.pkl", memoryview(pickle)), ("archive/byteorder", memoryview(b"little"))]
+    entries = [("data.pkl", memoryview(pickle)), ("byteorder", memoryview(b"little"))]
     for key, array in enumerate(plain.values()):
-        entries.append((f"archive/data/{key}", memoryview(array.reshape(-1)).cast("B")))
-    entries.append(("archive/version", memoryview(b"3\n")))
-    zips.write(file, entries)
+        entries.append((f"data/{key}", array.reshape(-1).data.cast("B")))
+    entries.append(("version", memoryview(b"3\n")))
+    zips.write(file, [(f"archive/{name}", data) for name, data in entries])
 
 
 _ORDERED_DICT = b"ccollections\nOrderedDict\n)R"

@@ -90,8 +90,8 @@ class Archive:
             count, length, start = self._end_64(tail_start + at)
         if count > MOST_ENTRIES or length > MOST_NAMES:
             raise InputError(
-                f"load: {os.fspath(self.path)!r} has {count} entries in {length} bytes; expected at "
-                f"most {MOST_ENTRIES} in {MOST_NAMES}"
+                f"load: {os.fspath(self.path)!r} has {count} entries in {length} bytes; expected "
+                f"at most {MOST_ENTRIES} in {MOST_NAMES}"
             )
         if start + length > tail_start + at or count * (_ENTRY.size + _LOCAL.size) > self.size:
             raise damaged(self.path, "its table of entries does not fit into it")
@@ -115,7 +115,7 @@ class Archive:
     def _read_row(self, at: int) -> int:
         fields = _ENTRY.unpack_from(self._table, at)
         name_end = at + _ENTRY.size + fields[10]
-        end = name_end + fields[11] + fields[12]
+        end: int = name_end + fields[11] + fields[12]
         if fields[0] != b"PK\x01\x02" or end > len(self._table):
             raise damaged(self.path, "its table of entries is not whole")
         try:
@@ -222,60 +222,53 @@ def _zip64_numbers(extra: bytes, numbers: tuple[int, int, int]) -> list[int] | N
 # ------------------------------------------------------------------------------- writing
 
 
+_DATE = 0x21  # 1 January 1980, the first that a zip file can hold
+_FULL = 0xFFFFFFFF
+_UTF8 = 0x800
+
+
 def write(file: BinaryIO, entries: list[tuple[str, memoryview]], alignment: int = 64) -> None:
     """Write entries as they are, each one's bytes at a multiple of ``alignment``; no dates.
 
-    Equal input gives equal bytes. Files and counts beyond the old limits get zip64 records.
+    Equal input gives equal bytes. Sizes and counts beyond the old limits get zip64 records.
     """
     table: list[bytes] = []
     at = 0
-
-    def put(data: bytes | memoryview) -> None:
-        nonlocal at
-        file.write(data)
-        at += len(data)
-
     for name, data in entries:
-        text, size, start = name.encode("utf-8"), len(data), at
-        crc = crc32(data)
-        long = size >= 0xFFFFFFFF
-        extra = struct.pack("<HHQQ", 1, 16, size, size) if long else b""
-        fill = -(start + _LOCAL.size + len(text) + len(extra) + 4) % alignment
-        extra += struct.pack("<HH", 0x4246, fill) + bytes(fill)  # "FB": PyTorch's name for it
-        short = 0xFFFFFFFF if long else size
-        version = 45 if long else 20
-        put(
-            _LOCAL.pack(
-                MAGIC, version, 0x800, 0, 0, 0x21, crc, short, short, len(text), len(extra)
-            )
-        )
-        put(text)
-        put(extra)
-        put(data)
-        far = start >= 0xFFFFFFFF
-        numbers = ([size, size] if long else []) + ([start] if far else [])
-        more = struct.pack(f"<HH{len(numbers)}Q", 1, 8 * len(numbers), *numbers) if numbers else b""
-        version = 45 if numbers else 20
-        place = 0xFFFFFFFF if far else start
-        table.append(
-            _ENTRY.pack(
-                b"PK\x01\x02", version, version, 0x800, 0, 0, 0x21, crc, short, short, len(text),
-                len(more), 0, 0, 0, 0, place,
-            )  # fmt: skip
-            + text
-            + more
-        )
-    start, count = at, len(table)
-    for row in table:
-        put(row)
-    length = at - start
-    if start >= 0xFFFFFFFF or length >= 0xFFFFFFFF or count >= 0xFFFF:
-        where = at
-        put(_END_64.pack(b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, start))
-        put(_FINDER_64.pack(b"PK\x06\x07", 0, where, 1))
-    put(
-        _END.pack(
-            b"PK\x05\x06", 0, 0, min(count, 0xFFFF), min(count, 0xFFFF),
-            min(length, 0xFFFFFFFF), min(start, 0xFFFFFFFF), 0,
-        )  # fmt: skip
+        row, head = _headers(name.encode("utf-8"), len(data), crc32(data), at, alignment)
+        table.append(row)
+        file.write(head)
+        file.write(data)
+        at += len(head) + len(data)
+    count, rows = len(table), b"".join(table)
+    file.write(rows)
+    end = at + len(rows)
+    if end >= _FULL or count >= 0xFFFF:
+        file.write(_END_64.pack(b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(rows), at))
+        file.write(_FINDER_64.pack(b"PK\x06\x07", 0, end, 1))
+    short = min(count, 0xFFFF)
+    file.write(
+        _END.pack(b"PK\x05\x06", 0, 0, short, short, min(len(rows), _FULL), min(at, _FULL), 0)
     )
+
+
+def _headers(name: bytes, size: int, crc: int, at: int, alignment: int) -> tuple[bytes, bytes]:
+    """Return an entry's row of the table, and what stands before its bytes."""
+    long = [size, size] if size >= _FULL else []
+    here = _LOCAL.size + len(name) + len(_zip64(long))
+    fill = -(at + here + 4) % alignment
+    extra = _zip64(long) + struct.pack("<2H", 0x4246, fill) + bytes(fill)  # "FB" is PyTorch's
+    sizes = crc, min(size, _FULL), min(size, _FULL), len(name)
+    version = 45 if long or at >= _FULL else 20
+    head = _LOCAL.pack(MAGIC, version, _UTF8, 0, 0, _DATE, *sizes, len(extra))
+    more = _zip64([*long, at] if at >= _FULL else long)
+    place = 0, 0, 0, 0, min(at, _FULL)
+    kind = b"PK\x01\x02", version, version, _UTF8, 0, 0, _DATE
+    row = _ENTRY.pack(*kind, *sizes, len(more), *place)
+    return row + name + more, head + name + extra
+
+
+def _zip64(numbers: list[int]) -> bytes:
+    if not numbers:
+        return b""
+    return struct.pack(f"<2H{len(numbers)}Q", 1, 8 * len(numbers), *numbers)

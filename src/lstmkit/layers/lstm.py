@@ -215,12 +215,21 @@ class LSTM:
         return lstm
 
     @classmethod
-    def shapes_of(cls, **arguments: Any) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every parameter of a layer with these arguments; nothing is made."""
+    def _of(cls, arguments: dict[str, Any]) -> LSTM:
         signature = inspect.signature(cls).parameters.values()
         given = {p.name: p.default for p in signature if p.default is not p.empty} | arguments
         given.pop("seed")
-        return cls._without_weights(given).shapes()
+        return cls._without_weights(given)
+
+    @classmethod
+    def shapes_of(cls, **arguments: Any) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter of a layer with these arguments; nothing is made."""
+        return cls._of(arguments).shapes()
+
+    @classmethod
+    def config_of(cls, **arguments: Any) -> dict[str, Any]:
+        """Return the `config` of a layer with these arguments, for `from_parameters`."""
+        return cls._of(arguments).config
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every parameter."""
@@ -400,8 +409,12 @@ class LSTM:
     # ------------------------------------------------------------------ files and other forms
 
     @classmethod
-    def from_parameters(cls, config: dict[str, Any], parameters: Mapping[str, ArrayLike]) -> LSTM:
-        """Make a layer from its `config` and arrays, copied; nothing is drawn.
+    def from_parameters(
+        cls, config: dict[str, Any], parameters: Mapping[str, ArrayLike], *, copy: bool = True
+    ) -> LSTM:
+        """Make a layer from its `config` and arrays; nothing is drawn.
+
+        The arrays are copied, or, with ``copy=False``, taken over where their dtype is the layer's.
 
         Raises
         ------
@@ -417,9 +430,11 @@ class LSTM:
                 f"lstm: parameters do not fit; missing {missing!s:.200}, unknown {unknown!s:.200}"
             )
         lstm.parameters = {
-            name: real_array("lstm", name, parameters[name], shape, lstm.dtype).copy()
+            name: real_array("lstm", name, parameters[name], shape, lstm.dtype)
             for name, shape in shapes.items()
         }
+        if copy:
+            lstm.parameters = {name: array.copy() for name, array in lstm.parameters.items()}
         if lstm.cells[0].bfloat16:
             for name, array in lstm.parameters.items():
                 if name.startswith("weight"):
