@@ -30,6 +30,7 @@ nox.options.sessions = [
     "docs",
     "tests",
     "oldest",
+    "lesson",
     "pictureless",
     "pure",
     "isa",
@@ -48,7 +49,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    session.install(".[plots]", *[need for need in EXTRAS["dev"] if need.startswith("mypy")])
+    mypy = [need for need in EXTRAS["dev"] if need.startswith("mypy")]
+    session.install(".[plots,onnx,keras]", *mypy)
     session.run("mypy", "--strict", "src")
 
 
@@ -78,20 +80,51 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session
+def lesson(session: nox.Session) -> None:
+    """What the quick tests leave out of the lesson and its checker: the many samples."""
+    session.install(".[test]")
+    session.run("pytest", "-m", "lesson", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Beside the libraries whose files we read and write, and their own suites."""
+    session.install(".[test,conformance]")
+    beside = {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
+    session.run("pytest", "-m", "conformance", "tests/conformance", *session.posargs, env=beside)
+
+
+@nox.session
+def mutations(session: nox.Session) -> None:
+    """Defects written into the readers, the writers and the cell: a test must catch each."""
+    session.install(".[test,conformance]")
+    session.run("python", "tests/conformance/mutations.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Every reader on damaged and hostile files: a model or one clear error, and nothing else.
+
+    ``nox -s fuzz -- --count 100000`` gives so many to each; ``-- onnx --first 4711 --count 1``
+    gives one of them again.
+    """
+    session.install(".[test,onnx,keras]")
+    session.run("python", "tests/fuzz", *session.posargs)
+
+
+@nox.session
 def pictureless(session: nox.Session) -> None:
     """Without matplotlib everything but the pictures works, and the message names the extra."""
     session.install(".", *[need for need in EXTRAS["test"] if not need.startswith("matplotlib")])
+    # What draws, or calls what draws; test_project.py imports every module.
+    callers = [f"tests/test_{name}.py" for name in ("cli", "demo", "layering", "project")]
     pictures = [
-        "--deselect=tests/test_cli.py::test_training_leaves_a_folder_and_prints_the_figure",
-        "--deselect=tests/test_cli.py::test_the_demo_does_the_main_job",
-        "--ignore=tests/test_plots.py",
-        "--ignore=tests/test_plots_inside.py",
-        "--deselect=tests/lesson/test_lesson_cli.py::test_the_laboratory_leaves_numbers_and_pictures",
-        "--deselect=tests/lesson/test_lesson.py"
-        "::test_all_of_it_from_top_to_bottom_with_the_reference_solution",
-        "--deselect=tests/test_project.py::test_the_examples_of_a_page_run[laboratory.md]",
+        "tests/test_cli.py::test_training_leaves_a_folder_and_prints_the_figure",
+        "tests/test_cli.py::test_the_demo_does_the_main_job",
+        "tests/test_project.py::test_the_examples_of_a_page_run[laboratory.md]",
     ]
-    session.run("pytest", *pictures, *session.posargs)
+    without = [f"--deselect={test}" for test in pictures]
+    session.run("pytest", *callers, "tests/lesson", *without, *session.posargs)
     session.run("pytest", "tests/test_plots.py", "-k", "without_matplotlib")
     folder = Path(session.create_tmp()) / "demo"
     shown = session.run("lstmkit", "demo", "--seconds", "10", "--output", str(folder), silent=True)

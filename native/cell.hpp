@@ -12,7 +12,17 @@ namespace lstmkit {
 
 using Size = std::int64_t;
 
-enum class Activation : int { sigmoid, tanh, relu, hard_sigmoid, softsign, identity };
+// In the order of ACTIVATIONS in lstmkit/cell.py, where their numbers are named.
+enum class Activation : int {
+    sigmoid, tanh, relu, hard_sigmoid, softsign, identity, affine, leaky_relu, thresholded_relu, scaled_tanh, elu, softplus
+};
+constexpr int ACTIVATIONS = 12;
+
+// An activation with its numbers; 0 where it has none.
+template <class T> struct Function {
+    Activation kind;
+    T alpha, beta;
+};
 
 template <class T> struct Cell {
     Size input, hidden, output, gates;  // I, H, P, G
@@ -20,7 +30,7 @@ template <class T> struct Cell {
     bool half_weights;                  // the matrices are bfloat16 numbers: pack them so (float only)
     T cell_clip, gate_clip;             // 0: none
     T zoneout_c, zoneout_h;             // 0: none
-    Activation gate, candidate, squash;
+    Function<T> gate, candidate, squash;
     // Weights; a null pointer where the cell has none.
     const T* weight_ih;     // (G·H, I)
     const T* weight_hh;     // (G·H, P)
@@ -35,8 +45,8 @@ template <class T> struct Cell {
     const T* c_0;           // (H)
     bool plain() const {
         return gates == 4 && !peephole && !normalized && !projected && cell_clip == 0 &&
-               gate_clip == 0 && zoneout_c == 0 && zoneout_h == 0 && gate == Activation::sigmoid &&
-               candidate == Activation::tanh && squash == Activation::tanh;
+               gate_clip == 0 && zoneout_c == 0 && zoneout_h == 0 && gate.kind == Activation::sigmoid &&
+               candidate.kind == Activation::tanh && squash.kind == Activation::tanh;
     }
 };
 

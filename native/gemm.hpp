@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "vec.hpp"
 
@@ -24,30 +25,37 @@ constexpr Size NARROW = 3;                  // so few columns are not worth a pa
 
 inline Size round_up(Size n, Size to) { return (n + to - 1) / to * to; }
 
+// Up to WIDTH rows that lie `row` apart → [k][lanes], one k `step` from the next; zeros where no row is.
+template <class T, class B>
+void pack_rows(const T* rows, Size row, Size lanes, Size inner, B* packed, Size step) {
+    constexpr int W = WIDTH<T>;
+    Size k = 0;
+    if constexpr (std::is_same_v<T, B>)
+        for (; k + W <= inner; k += W) {
+            Vec<T> v[W];
+            for (int lane = 0; lane < W; ++lane) v[lane] = lane < lanes ? load(rows + lane * row + k) : Vec<T>{};
+            transpose<T, W / 2>(v);
+            for (int n = 0; n < W; ++n) store(packed + (k + n) * step, v[n]);
+        }
+    for (; k < inner; ++k)
+        for (int lane = 0; lane < W; ++lane) narrow(packed + k * step + lane, lane < lanes ? rows[lane * row + k] : T(0));
+}
+
 // Four gates (or three) of WIDTH hidden units side by side: weight (C·H, K) → [block][k][C][WIDTH].
 template <class T, class B>
 void pack_gates(const T* weight, Size gates, Size hidden, Size inner, B* packed) {
     constexpr int W = WIDTH<T>;
-    const Size blocks = round_up(hidden, W) / W;
-    for (Size j = 0; j < blocks; ++j)
+    for (Size unit = 0; unit < hidden; unit += W)
         for (Size g = 0; g < gates; ++g)
-            for (int lane = 0; lane < W; ++lane) {
-                B* out = packed + (j * inner * gates + g) * W + lane;
-                const Size unit = j * W + lane;
-                if (unit >= hidden) {
-                    for (Size k = 0; k < inner; ++k) narrow(out + k * gates * W, T(0));
-                    continue;
-                }
-                const T* row = weight + (g * hidden + unit) * inner;
-                for (Size k = 0; k < inner; ++k) narrow(out + k * gates * W, row[k]);
-            }
+            pack_rows(weight + (g * hidden + unit) * inner, inner, hidden - unit, inner,
+                      packed + unit * inner * gates + g * W, gates * W);
 }
 
 template <class T> Size packed_gates_size(Size gates, Size hidden, Size inner) {
     return round_up(hidden, WIDTH<T>) * gates * inner;
 }
 
-// b (K, N) by its strides → [panel][k][C · WIDTH], the last panel filled with zeros.
+// b (K, N), of whose steps one is 1, → [panel][k][C · WIDTH], the last panel filled with zeros.
 template <class T, int C, class B>
 void pack_panel(const T* b, Size step_k, Size step_n, Size inner, Size columns, B* packed) {
     constexpr Size across = C * WIDTH<T>;
@@ -60,9 +68,11 @@ void pack_panel(const T* b, Size step_k, Size step_n, Size inner, Size columns, 
         }
         return;
     }
-    for (Size n = 0; n < across; ++n)
-        for (Size k = 0; k < inner; ++k)
-            narrow(packed + k * across + n, n < columns ? b[k * step_k + n * step_n] : T(0));
+    constexpr Size piece = 64;  // of k at a time: its lines are in the cache until all registers are written
+    for (Size k = 0; k < inner; k += piece)
+        for (int c = 0; c < C; ++c)
+            pack_rows(b + c * WIDTH<T> * step_n + k, step_n, columns - c * WIDTH<T>, std::min(piece, inner - k),
+                      packed + k * across + c * WIDTH<T>, across);
 }
 
 template <class T, int C = PANEL> Size panels(Size columns) {

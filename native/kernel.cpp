@@ -684,10 +684,10 @@ template <class T> std::unique_ptr<lstmkit::Stepper<T>> make_stepper(const std::
     return std::make_unique<StepperWith<T, T>>(cells, rows);
 }
 
-template <class T> void apply(Activation kind, const T* z, T* a, Size count) {
+template <class T> void apply(const Function<T>& function, const T* z, T* a, Size count) {
     for (Size k = 0; k < count; k += WIDTH<T>) {
         const int lanes = int(std::min<Size>(WIDTH<T>, count - k));
-        store(a + k, activate<T>(kind, load(z + k, lanes)), lanes);
+        store(a + k, activate<T>(function, load(z + k, lanes)), lanes);
     }
 }
 

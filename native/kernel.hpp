@@ -33,7 +33,7 @@ template <class T> struct KernelsOf {
     void (*linear)(Size rows, Size in, Size out, const T* x, const T* weight, const T* bias, T* y);
     void (*linear_backward)(Size rows, Size in, Size out, const T* x, const T* weight, const T* dy, T* dx, T* dweight,
                             T* dbias);
-    void (*apply)(Activation, const T* z, T* a, Size count);  // for tests of the functions alone
+    void (*apply)(const Function<T>&, const T* z, T* a, Size count);  // for tests of the functions alone
 };
 
 struct Kernels {

@@ -11,18 +11,35 @@
 namespace lstmkit {
 namespace LSTMKIT_NAMESPACE {
 
-// So few rows do not pay for packing W: they go through it as it lies.
+// So few rows do not pay for a packed copy of W: it is packed a piece at a time, for use at once.
 constexpr Size FEW_ROWS = 4;
+constexpr Size PIECE = 64;  // inputs
+
+// One panel of `product`, in the same order of sums: a row has the same bits alone and among many.
+template <class T, int C>
+void few_rows(Size rows, Size in, Size out, const T* x, const T* weight, const T* bias, T* y, Size panel) {
+    const Size at = panel * PANEL * WIDTH<T>;
+    const Target<T> to = panel_target(y, out, out, at, C, bias);
+    alignas(64) T packed[PIECE * C * WIDTH<T>];
+    for (Size k = 0; k < in; k += PIECE) {
+        const Size n = std::min(PIECE, in - k);
+        pack_panel<T, C>(weight + at * in + k, Size(1), in, n, std::min(C * WIDTH<T>, out - at), packed);
+        panel_product<T, C>(rows, n, x + k, in, packed, to, k == 0);
+    }
+}
 
 template <class T>
 void linear(Size rows, Size in, Size out, const T* x, const T* weight, const T* bias, T* y) {
     const int size = members(rows * in * out);
-    if (rows <= FEW_ROWS) {
+    if (rows <= FEW_ROWS && out > NARROW) {
         in_pieces(size, [&](Team team) {
-            const Share own = share(out, WIDTH<T>, team);
-            for (Size n = own.first; n < own.last; ++n)
-                for (Size r = 0; r < rows; ++r)
-                    y[r * out + n] = dot(x + r * in, weight + n * in, in) + (bias ? bias[n] : T(0));
+            const Share own = share(panels<T>(out), 1, team);
+            for (Size p = own.first; p < own.last; ++p) switch (registers_of<T>(out, p)) {
+                case 1: few_rows<T, 1>(rows, in, out, x, weight, bias, y, p); break;
+                case 2: few_rows<T, 2>(rows, in, out, x, weight, bias, y, p); break;
+                case 3: few_rows<T, 3>(rows, in, out, x, weight, bias, y, p); break;
+                default: few_rows<T, PANEL>(rows, in, out, x, weight, bias, y, p);
+            }
         });
         return;
     }

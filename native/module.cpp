@@ -73,18 +73,22 @@ class Arrays {
     std::vector<View> views_;
 };
 
+// An activation as `lstmkit.engine.native_twin.describe_function` writes it.
+template <class T> Function<T> make_function(const double* o) {
+    if (!(o[0] >= 0 && o[0] < ACTIVATIONS)) throw std::invalid_argument("there is no such activation");
+    return {Activation(int(o[0])), T(o[1]), T(o[2])};
+}
+
 // A cell as Python hands it over: its options in the order of `lstmkit.engine.native_twin.describe`.
 template <class T> Cell<T> make_cell(const std::vector<double>& o, Arrays& weights) {
-    if (o.size() != 13) throw std::invalid_argument("a cell has 13 options");
+    if (o.size() != 21) throw std::invalid_argument("a cell has 21 options");
     Cell<T> cell{};
     cell.input = Size(o[0]), cell.hidden = Size(o[1]), cell.output = Size(o[2]), cell.gates = Size(o[3]);
     cell.projected = o[4] != 0, cell.normalized = o[5] != 0, cell.coupled = cell.gates == 3;
     cell.cell_clip = T(o[6]), cell.gate_clip = T(o[7]), cell.zoneout_c = T(o[8]), cell.zoneout_h = T(o[9]);
-    const int activations = int(o[10]);
-    cell.gate = Activation(activations / 100), cell.candidate = Activation(activations / 10 % 10);
-    cell.squash = Activation(activations % 10);
-    const bool has_start = o[11] != 0;
-    cell.half_weights = o[12] != 0;
+    cell.gate = make_function<T>(&o[10]), cell.candidate = make_function<T>(&o[13]), cell.squash = make_function<T>(&o[16]);
+    const bool has_start = o[19] != 0;
+    cell.half_weights = o[20] != 0;
     const Size I = cell.input, H = cell.hidden, P = cell.output, GH = cell.gates * H;
     cell.weight_ih = weights.get<T>("weight_ih", GH * I);
     cell.weight_hh = weights.get<T>("weight_hh", GH * P);
@@ -367,9 +371,10 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
     m.def(name("linear").c_str(), &linear<T>, "rows"_a, "inputs"_a, "outputs"_a, "x"_a, "weight"_a, "bias"_a.none(), "y"_a);
     m.def(name("linear_backward").c_str(), &linear_backward<T>, "rows"_a, "inputs"_a, "outputs"_a, "x"_a, "weight"_a, "dy"_a,
           "dx"_a, "dweight"_a, "dbias"_a.none());
-    m.def(name("apply").c_str(), [](int kind, nb::handle z, nb::handle a, Size count) {
+    m.def(name("apply").c_str(), [](const std::vector<double>& function, nb::handle z, nb::handle a, Size count) {
+        if (function.size() != 3) throw std::invalid_argument("an activation is its kind, alpha and beta");
         const View in(z.ptr(), count * Size(sizeof(T)), false, "z"), out(a.ptr(), count * Size(sizeof(T)), true, "a");
-        kernels<T>().apply(Activation(kind), static_cast<const T*>(in.data()), static_cast<T*>(out.data()), count);
+        kernels<T>().apply(make_function<T>(function.data()), static_cast<const T*>(in.data()), static_cast<T*>(out.data()), count);
     });
     nb::class_<Kept<T>>(m, name("Kept").c_str())
         .def(nb::init<const std::vector<double>&, nb::dict>())

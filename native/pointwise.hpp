@@ -7,32 +7,43 @@
 namespace lstmkit {
 namespace LSTMKIT_NAMESPACE {
 
-template <class T> INLINE Vec<T> activate(Activation kind, Vec<T> z) {
-    switch (kind) {
+template <class T> INLINE Vec<T> activate(const Function<T>& f, Vec<T> z) {
+    switch (f.kind) {
         case Activation::sigmoid: return sigmoid<T>(z);
         case Activation::tanh: return tanh_<T>(z);
-        case Activation::relu: return z > 0 ? z : Vec<T>{};
-        case Activation::hard_sigmoid: {
-            Vec<T> line = z * T(0.2) + T(0.5);
-            line = line > 0 ? line : Vec<T>{};
-            return line < 1 ? line : all(T(1));
-        }
+        case Activation::relu: return z < 0 ? Vec<T>{} : z;
+        case Activation::hard_sigmoid: return clamp<T>(f.alpha * z + f.beta, T(0), T(1));
         case Activation::softsign: return z / (T(1) + abs_<T>(z));
+        case Activation::affine: return f.alpha * z + f.beta;
+        case Activation::leaky_relu: return z > 0 ? z : f.alpha * z;
+        case Activation::thresholded_relu: return z < f.alpha ? Vec<T>{} : z;
+        case Activation::scaled_tanh: return f.alpha * tanh_<T>(f.beta * z);
+        case Activation::elu: return z > 0 ? z : f.alpha * exp_minus_1_below_0<T>(z);
+        case Activation::softplus: return softplus<T>(z);
         default: return z;
     }
 }
 
-// The derivative, from the function's own value a.
-template <class T> INLINE Vec<T> slope(Activation kind, Vec<T> a) {
-    switch (kind) {
+// The derivative, from the function's own value a; see lstmkit/engine/activations.py.
+template <class T> INLINE Vec<T> slope(const Function<T>& f, Vec<T> a) {
+    switch (f.kind) {
         case Activation::sigmoid: return a - a * a;
         case Activation::tanh: return T(1) - a * a;
         case Activation::relu: return a > 0 ? all(T(1)) : Vec<T>{};
-        case Activation::hard_sigmoid: return (a > 0) & (a < 1) ? all(T(0.2)) : Vec<T>{};
+        case Activation::hard_sigmoid: return (a > 0) & (a < 1) ? all(f.alpha) : Vec<T>{};
         case Activation::softsign: {
             Vec<T> rest = T(1) - abs_<T>(a);
             return rest * rest;
         }
+        case Activation::affine: return all(f.alpha);
+        case Activation::leaky_relu: return a > 0 ? all(T(1)) : all(f.alpha);
+        case Activation::thresholded_relu: return a != 0 ? all(T(1)) : Vec<T>{};
+        case Activation::scaled_tanh: {
+            const Vec<T> tanh = f.alpha != 0 ? a / f.alpha : a;
+            return f.alpha * f.beta * (T(1) - tanh * tanh);
+        }
+        case Activation::elu: return a > 0 ? all(T(1)) : a + f.alpha;
+        case Activation::softplus: return -exp_minus_1_below_0<T>(-a);
         default: return all(T(1));
     }
 }

@@ -58,7 +58,7 @@ template <class T> const KernelsOf<T>& of(const Isa& isa);
 template <> const KernelsOf<float>& of<float>(const Isa& isa) { return isa.kernels->of_float; }
 template <> const KernelsOf<double>& of<double>(const Isa& isa) { return isa.kernels->of_double; }
 
-// ---- σ and tanh, alone ----
+// ---- The activations, alone ----
 
 template <class T> using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 
@@ -77,9 +77,9 @@ template <class T> std::vector<T> numbers() {
     return found;
 }
 
-template <class T> std::vector<T> applied(const Isa& isa, Activation kind, const std::vector<T>& z) {
+template <class T> std::vector<T> applied(const Isa& isa, Activation kind, const std::vector<T>& z, double alpha = 1, double beta = 1) {
     std::vector<T> a(z.size());
-    of<T>(isa).apply(kind, z.data(), a.data(), Size(z.size()));
+    of<T>(isa).apply({kind, T(alpha), T(beta)}, z.data(), a.data(), Size(z.size()));
     return a;
 }
 
@@ -88,19 +88,25 @@ template <class T> void test_functions(const Isa& isa, double limit) {
     const std::vector<T> z = numbers<T>();
     // Below its least normal number a type has few digits, and σ may be 0 from a little above it.
     const double tiny = 2 * double(std::numeric_limits<T>::min());
-    for (const Activation kind : {Activation::sigmoid, Activation::tanh}) {
-        const std::vector<T> a = applied(isa, kind, z);
+    using W = Wider<T>;
+    const std::pair<const char*, std::pair<Activation, std::function<W(W)>>> smooth[] = {
+        {"sigmoid", {Activation::sigmoid, [](W x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); }}},
+        {"tanh", {Activation::tanh, [](W x) { return std::tanh(x); }}},
+        {"elu", {Activation::elu, [](W x) { return x > 0 ? x : std::expm1(x); }}},
+        {"softplus", {Activation::softplus, [](W x) { return std::max(x, W(0)) + std::log1p(std::exp(-std::fabs(x))); }}},
+    };
+    for (const auto& [what, function] : smooth) {
+        const std::vector<T> a = applied(isa, function.first, z);
         long wrong = 0;
         Wider<T> where = 0;
         for (size_t k = 0; k < z.size(); ++k) {
-            const Wider<T> x = z[k], e = std::exp(-std::fabs(x));
-            const Wider<T> right = kind == Activation::tanh ? std::tanh(x) : x < 0 ? e / (1 + e) : 1 / (1 + e);
+            const Wider<T> x = z[k], right = function.second(x);
             const Wider<T> error = std::fabs(a[k] - right), size = std::fabs(right);
             const bool good = size < tiny ? error <= tiny : error <= limit * size;  // nan is not good
             if (!good) ++wrong, where = x;
         }
-        check(wrong == 0, name + (kind == Activation::tanh ? "tanh" : "sigmoid") + " of " + std::to_string(wrong) +
-                              " numbers, such as " + std::to_string(where));
+        check(wrong == 0, name + what + " of " + std::to_string(wrong) + " numbers, such as " + std::to_string(where));
+        check(std::isnan(applied<T>(isa, function.first, {std::numeric_limits<T>::quiet_NaN()})[0]), name + what + " of nan");
     }
     const T infinity = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
     const std::vector<T> ends = {T(-1000), T(1000), -infinity, infinity, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max()};
@@ -109,12 +115,28 @@ template <class T> void test_functions(const Isa& isa, double limit) {
         check(s[k] == (ends[k] < 0 ? 0 : 1), name + "sigmoid far out");
         check(t[k] == (ends[k] < 0 ? -1 : 1), name + "tanh far out");
     }
-    check(std::isnan(applied<T>(isa, Activation::sigmoid, {nan})[0]), name + "sigmoid of nan");
-    check(std::isnan(applied<T>(isa, Activation::tanh, {nan})[0]), name + "tanh of nan");
+    const std::vector<T> elu = applied(isa, Activation::elu, ends), softplus = applied(isa, Activation::softplus, ends);
+    for (size_t k = 0; k < ends.size(); ++k) {
+        check(elu[k] == (ends[k] < 0 ? T(-1) : ends[k]), name + "elu far out");
+        check(softplus[k] == (ends[k] < 0 ? T(0) : ends[k]), name + "softplus far out");
+    }
+    // Those of straight pieces, at both sides of where they meet.
+    const std::vector<T> some = {T(-3), T(-0.5), T(0), T(0.25), T(0.5), T(3), nan};
+    const auto is = [&](const char* what, Activation kind, double alpha, double beta, std::vector<double> right) {
+        const std::vector<T> a = applied(isa, kind, some, alpha, beta);
+        for (size_t k = 0; k < right.size(); ++k) check(double(a[k]) == right[k], name + what + " of " + std::to_string(some[k]));
+        check(std::isnan(a.back()), name + what + " of nan");
+    };
+    is("relu", Activation::relu, 0, 0, {0, 0, 0, 0.25, 0.5, 3});
+    is("leaky_relu", Activation::leaky_relu, -0.5, 0, {1.5, 0.25, 0, 0.25, 0.5, 3});
+    is("thresholded_relu", Activation::thresholded_relu, 0.25, 0, {0, 0, 0, 0.25, 0.5, 3});
+    is("thresholded_relu below 0", Activation::thresholded_relu, -0.5, 0, {0, -0.5, 0, 0.25, 0.5, 3});
+    is("hard_sigmoid", Activation::hard_sigmoid, -0.5, 0.25, {1, 0.5, 0.25, 0.125, 0, 0});
+    is("affine", Activation::affine, -0.5, 0.25, {1.75, 0.5, 0.25, 0.125, 0, -1.25});
     check(applied<T>(isa, Activation::sigmoid, {T(0)})[0] == T(0.5), name + "sigmoid of 0");
     for (size_t count = 0; count < 70; ++count) {  // a part of a register is all that is written
         std::vector<T> in(count, T(1)), out(count + 1, T(7));
-        of<T>(isa).apply(Activation::identity, in.data(), out.data(), Size(count));
+        of<T>(isa).apply({Activation::identity, 0, 0}, in.data(), out.data(), Size(count));
         const bool right = std::all_of(out.begin(), out.end() - 1, [](T v) { return v == 1; }) && out[count] == 7;
         check(right, name + std::to_string(count) + " numbers");
     }
@@ -127,7 +149,7 @@ struct Variant {
     bool bias = true, peephole = false, coupled = false, normalized = false, start = false, recurrent = false, drawn = false;
     Size projection = 0;
     double cell_clip = 0, gate_clip = 0, zoneout_c = 0, zoneout_h = 0;
-    Activation gate = Activation::sigmoid, candidate = Activation::tanh, squash = Activation::tanh;
+    Function<double> gate{Activation::sigmoid, 0, 0}, candidate{Activation::tanh, 0, 0}, squash = candidate;
 };
 
 Variant variant(const char* name, const std::function<void(Variant&)>& change) {
@@ -156,10 +178,18 @@ const std::vector<Variant>& variants() {
         variant("zoneout of c", [](Variant& v) { v.zoneout_c = 0.4; }),
         variant("zoneout of h", [](Variant& v) { v.zoneout_h = 0.4, v.drawn = true; }),
         variant("learned start", [](Variant& v) { v.start = true; }),
-        variant("relu", [](Variant& v) { v.candidate = v.squash = A::relu; }),
-        variant("hard sigmoid", [](Variant& v) { v.gate = A::hard_sigmoid; }),
-        variant("softsign", [](Variant& v) { v.candidate = v.squash = A::softsign; }),
-        variant("identity", [](Variant& v) { v.candidate = v.squash = A::identity; }),
+        variant("relu", [](Variant& v) { v.candidate = v.squash = {A::relu, 0, 0}; }),
+        variant("hard sigmoid", [](Variant& v) { v.gate = {A::hard_sigmoid, 0.25, 0.5}, v.candidate = {A::hard_sigmoid, -0.5, 0.25}; }),
+        variant("softsign", [](Variant& v) { v.candidate = v.squash = {A::softsign, 0, 0}; }),
+        variant("identity", [](Variant& v) { v.candidate = v.squash = {A::identity, 0, 0}; }),
+        variant("affine", [](Variant& v) { v.gate = {A::affine, 0.25, 0.5}, v.squash = {A::affine, -0.75, 0.25}; }),
+        variant("leaky relu", [](Variant& v) { v.candidate = {A::leaky_relu, 0.25, 0}, v.squash = {A::leaky_relu, 1.5, 0}; }),
+        variant("thresholded relu", [](Variant& v) { v.candidate = {A::thresholded_relu, 0.125, 0}, v.squash = {A::thresholded_relu, 0, 0}; }),
+        variant("scaled tanh", [](Variant& v) { v.gate = {A::scaled_tanh, 0.75, -0.5}, v.candidate = v.squash = {A::scaled_tanh, 1.75, 0.625}; }),
+        variant("scaled to nothing", [](Variant& v) { v.candidate = {A::scaled_tanh, 0, 1}; }),
+        variant("elu", [](Variant& v) { v.gate = {A::elu, 0.5, 0}, v.candidate = v.squash = {A::elu, 1, 0}; }),
+        variant("softplus", [](Variant& v) { v.candidate = v.squash = {A::softplus, 0, 0}; }),
+        variant("softplus of the gates", [](Variant& v) { v.gate = {A::softplus, 0, 0}, v.gate_clip = 0.5; }),
         variant("everything", [](Variant& v) {
             v.peephole = v.normalized = v.start = v.recurrent = v.drawn = true;
             v.projection = 3, v.cell_clip = 0.6, v.gate_clip = 1.2, v.zoneout_c = 0.2, v.zoneout_h = 0.3;
@@ -233,18 +263,27 @@ template <class S> struct Results {
     std::vector<S> y, h, c;
 };
 
-template <class S> S activation(Activation kind, S z) {
-    switch (kind) {
+template <class S> S activation(const Function<double>& f, S z) {
+    const S alpha(f.alpha), beta(f.beta);
+    const double x = std::real(z);
+    switch (f.kind) {
         case Activation::sigmoid: return S(1) / (S(1) + std::exp(-z));
         case Activation::tanh: return std::tanh(z);
-        case Activation::relu: return std::real(z) > 0 ? z : S(0);
+        case Activation::relu: return x > 0 ? z : S(0);
         case Activation::hard_sigmoid: {
-            const S line = S(0.2) * z + S(0.5);
+            const S line = alpha * z + beta;
             return std::real(line) < 0 ? S(0) : std::real(line) > 1 ? S(1) : line;
         }
-        case Activation::softsign: return z / (S(1) + (std::real(z) < 0 ? -z : z));
-        default: return z;
+        case Activation::softsign: return z / (S(1) + (x < 0 ? -z : z));
+        case Activation::identity: return z;
+        case Activation::affine: return alpha * z + beta;
+        case Activation::leaky_relu: return x > 0 ? z : alpha * z;
+        case Activation::thresholded_relu: return x >= f.alpha ? z : S(0);
+        case Activation::scaled_tanh: return alpha * std::tanh(beta * z);
+        case Activation::elu: return x > 0 ? z : alpha * (std::exp(z) - S(1));
+        case Activation::softplus: return std::log(S(1) + std::exp(z));
     }
+    std::abort();
 }
 
 // The equations, a sequence at a time and a number at a time; S is double, or complex for the proof.
@@ -382,7 +421,8 @@ template <class T> class Run {
         cell.coupled = v.coupled, cell.projected = v.projection != 0, cell.normalized = v.normalized;
         cell.cell_clip = T(v.cell_clip), cell.gate_clip = T(v.gate_clip);
         cell.zoneout_c = T(v.zoneout_c), cell.zoneout_h = T(v.zoneout_h);
-        cell.gate = v.gate, cell.candidate = v.candidate, cell.squash = v.squash;
+        const auto function = [](const Function<double>& f) { return Function<T>{f.kind, T(f.alpha), T(f.beta)}; };
+        cell.gate = function(v.gate), cell.candidate = function(v.candidate), cell.squash = function(v.squash);
         cell.weight_ih = find(values, "weight_ih"), cell.weight_hh = find(values, "weight_hh");
         cell.bias = find(values, "bias"), cell.peephole = find(values, "peephole"), cell.weight_hr = find(values, "weight_hr");
         cell.norm_ih_gain = find(values, "norm_ih_gain"), cell.norm_hh_gain = find(values, "norm_hh_gain");
@@ -569,6 +609,13 @@ template <class T> void test_linear(const Isa& isa, Size rows, Size in, Size out
     const std::vector<T> x = drawn(rows * in), weight = drawn(out * in), bias = drawn(out), dy = drawn(rows * out);
     std::vector<T> y(size_t(rows * out), T(9)), dx(size_t(rows * in), T(9)), dweight(size_t(out * in), T(9)), dbias(size_t(out), T(9));
     of<T>(isa).linear(rows, in, out, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data());
+    bool alone_is_same = true;
+    for (const Size some : {1, 2, 3, 5}) {  // rows by themselves have the bits that they have among all
+        if (some > rows) break;
+        std::vector<T> few(size_t(some * out));
+        of<T>(isa).linear(some, in, out, x.data() + (rows - some) * in, weight.data(), with_bias ? bias.data() : nullptr, few.data());
+        alone_is_same = alone_is_same && same_bits(few, std::vector<T>(y.end() - some * out, y.end()));
+    }
     of<T>(isa).linear_backward(rows, in, out, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(),
                                with_bias ? dbias.data() : nullptr);
     std::vector<double> right_y(y.size()), right_dx(dx.size()), right_dweight(dweight.size()), right_dbias(dbias.size());
@@ -584,6 +631,7 @@ template <class T> void test_linear(const Isa& isa, Size rows, Size in, Size out
             }
         }
     const std::string name = std::string(isa.name) + " linear " + std::to_string(rows) + "×" + std::to_string(in) + "×" + std::to_string(out);
+    check(alone_is_same, name + ": a row alone");
     check_at_most(distance(y, right_y), limit * (1 + norm(right_y)), name + " y");
     check_at_most(distance(dx, right_dx), limit * (1 + norm(right_dx)), name + " dx");
     check_at_most(distance(dweight, right_dweight), limit * (1 + norm(right_dweight)), name + " dW");

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -100,6 +101,49 @@ INLINE void narrow(BFloat* to, float from) {
     to->bits = std::uint16_t(bits >> 16);
 }
 
+// The numbers Index::of(0), Index::of(1), … of two registers one after the other.
+template <class T, class Index, int... I> INLINE Vec<T> chosen(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, Index::of(I)...);
+#else
+    return __builtin_shuffle(a, b, Int<T>{typename Lanes<T>::Scalar(Index::of(I))...});
+#endif
+}
+template <class T, class Index> INLINE Vec<T> chosen(Vec<T> a, Vec<T> b) {
+    return chosen<T, Index>(a, b, std::make_integer_sequence<int, WIDTH<T>>());
+}
+// Every other S numbers of a and of b, from the first (odd 0) or the second S on.
+template <int W, int S, int odd> struct Exchanged {
+    static constexpr int of(int k) { return (k & S ? W + k - S : k) + odd * S; }
+};
+// In every L numbers: of a and b in turn, from the lower (upper 0) or the upper half of them.
+template <int W, int L, int upper> struct InTurn {
+    static constexpr int of(int k) { return k / L * L + upper * L / 2 + k % L / 2 + k % 2 * W; }
+};
+// WIDTH registers as the rows of a matrix, turned. Squares of S are exchanged until they are as wide as
+// 16 bytes, within which every instruction set has the instructions that put numbers in turn.
+template <class T, int S> INLINE void transpose(Vec<T> (&rows)[WIDTH<T>]) {
+    constexpr int W = WIDTH<T>, L = 16 / int(sizeof(T));
+    if constexpr (S >= L) {
+        for (int k = 0; k < W; ++k)
+            if (!(k & S)) {
+                const Vec<T> a = rows[k], b = rows[k + S];
+                rows[k] = chosen<T, Exchanged<W, S, 0>>(a, b), rows[k + S] = chosen<T, Exchanged<W, S, 1>>(a, b);
+            }
+        transpose<T, S / 2>(rows);
+    } else {
+        for (int pass = 1; pass < L; pass *= 2)
+            for (int group = 0; group < W; group += L) {
+                Vec<T> next[L];
+                for (int k = 0; k < L / 2; ++k) {
+                    const Vec<T> a = rows[group + k], b = rows[group + k + L / 2];
+                    next[2 * k] = chosen<T, InTurn<W, L, 0>>(a, b), next[2 * k + 1] = chosen<T, InTurn<W, L, 1>>(a, b);
+                }
+                for (int k = 0; k < L; ++k) rows[group + k] = next[k];
+            }
+    }
+}
+
 template <class T> INLINE Vec<T> all(T s) { return s - Vec<T>{}; }
 
 // e^x = 2^n (1 + p): x = n ln 2 + r with |r| ≤ ln 2 / 2, and p = e^r − 1 by its Taylor series, which
@@ -164,13 +208,39 @@ template <class T> INLINE Vec<T> sigmoid(Vec<T> z) {
     return T(1) / (T(1) + e.two_to_n * (T(1) + e.p));  // 1 + p > 0: never infinity − infinity
 }
 
-// tanh x = E / (E + 2) with E = e^2x − 1 = 2^n p + (2^n − 1), which near zero is p and loses nothing.
+// e^x − 1 = 2^n p + (2^n − 1), which near zero is p and loses nothing.
+template <class T> INLINE Vec<T> exp_minus_1(Vec<T> x) {
+    const Power<T> e = exp_parts(x);
+    return e.two_to_n * e.p + (e.two_to_n - T(1));
+}
+
+// tanh x = E / (E + 2) with E = e^2x − 1.
 template <class T> INLINE Vec<T> tanh_(Vec<T> x) {
     constexpr T limit = sizeof(T) == 4 ? T(10) : T(20);
     x = clamp<T>(x, -limit, limit);
-    const Power<T> e = exp_parts(x + x);
-    const Vec<T> E = e.two_to_n * e.p + (e.two_to_n - T(1));
+    const Vec<T> E = exp_minus_1<T>(x + x);
     return E / (E + T(2));
+}
+
+// e^x − 1 for x ≤ 0: −1 from where it is the nearest number.
+template <class T> INLINE Vec<T> exp_minus_1_below_0(Vec<T> x) {
+    return exp_minus_1<T>(clamp<T>(x, sizeof(T) == 4 ? T(-20) : T(-40), T(0)));
+}
+
+// ln(1 + u) for 0 ≤ u ≤ 1: 2 artanh s = 2 (s + s³/3 + s⁵/5 + …) with s = u / (2 + u) ≤ 1/3.
+template <class T> INLINE Vec<T> log_1_plus(Vec<T> u) {
+    constexpr int last = sizeof(T) == 4 ? 15 : 35;  // 3^−15 / 15 and 3^−35 / 35 are below a rounding
+    const Vec<T> s = u / (T(2) + u), square = s * s;
+    Vec<T> q = all(T(1) / T(last));
+    for (int k = last - 2; k >= 3; k -= 2) q = q * square + T(1) / T(k);
+    return T(2) * (s + s * (square * q));
+}
+
+// ln(1 + e^z) = max(z, 0) + ln(1 + e^−|z|), where e^−|z| falls to 0 at the end of the clamp.
+template <class T> INLINE Vec<T> softplus(Vec<T> z) {
+    constexpr T low = sizeof(T) == 4 ? T(-88.1) : T(-709.1);
+    const Power<T> e = exp_parts(clamp<T>(-abs_<T>(z), low, T(0)));
+    return (z < 0 ? Vec<T>{} : z) + log_1_plus<T>(e.two_to_n * (T(1) + e.p));
 }
 
 }  // namespace LSTMKIT_NAMESPACE

@@ -34,6 +34,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "naming": (1, FILE),
     "run": (2, FILE),
     "conventions": (2, FILE),
+    "engine.activations": (2, BASE),
     "engine.base": (2, BASE),
     "engine.masks": (2, FILE),
     "engine.numpy_twin": (2, FILE),
@@ -60,7 +61,15 @@ FLOORS: dict[str, tuple[int, int]] = {
     "formats.pytorch": (4, DOOR),
     "formats.detect": (4, FILE),
     "formats.peers": (4, DOOR),
-    "formats": (4, 3),
+    "formats.keras.config": (4, BASE),
+    "formats.keras.hdf5": (4, BASE),
+    "formats.keras.archive": (4, FILE),
+    "formats.keras.translate": (4, FILE),
+    "formats.keras.weights": (4, FILE),
+    "formats.keras.writer": (4, FILE),
+    "formats.keras.guess": (4, 2),
+    "formats.keras": (4, 3),
+    "formats": (4, 4),
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
     "tasks": (5, DOOR),
@@ -132,6 +141,7 @@ INSIDE_A_FUNCTION_OF = {
     "plots.curves": {"matplotlib"},  # for the type checker alone
     "plots.inside": {"matplotlib"},
     "lesson.report": {"rich"},
+    "formats.keras.writer": {"h5py"},
 }
 
 

@@ -1,5 +1,7 @@
 """The LSTM layer: its values, against PyTorch and against itself in other forms; its manners."""
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,9 @@ EVERY_VARIANT = {
     "coupled": {"coupled_gates": True, "peepholes": True, "num_layers": 2},
     "layer norm": {"layer_norm": True, "zoneout": (0.2, 0.1), "learn_initial_state": True},
     "other activations": {"activations": ("hard_sigmoid", "softsign", "identity")},
+    "activations with numbers": {
+        "activations": (("hard_sigmoid", 1 / 6, 0.5), "elu", ("scaled_tanh", 1.7, 0.6)),
+    },
 }
 
 
@@ -198,6 +203,88 @@ def test_gates_saturate_exactly_and_silently():
         np.testing.assert_array_equal(trace.i[0, 0], [[1, 0]] * 2)
         np.testing.assert_array_equal(trace.g[0, 0], [[1, -1]] * 2)
         assert np.isfinite(lstm.stream().step(np.ones((1, 1), dtype))).all()
+
+
+# What ONNX's LSTM operator says that each function is (onnx.ai/onnx/operators/onnx__LSTM.html), a
+# number at a time.
+FORMULAS = [
+    ("relu", lambda x: max(0.0, x)),
+    ("tanh", math.tanh),
+    ("sigmoid", lambda x: 1 / (1 + math.exp(-x))),
+    ("affine", lambda x: x),
+    (("affine", -0.5, 2.0), lambda x: -0.5 * x + 2),
+    ("leaky_relu", lambda x: x if x >= 0 else 0.01 * x),
+    (("leaky_relu", -0.3), lambda x: x if x >= 0 else -0.3 * x),
+    ("thresholded_relu", lambda x: x if x >= 1 else 0.0),
+    (("thresholded_relu", -0.75), lambda x: x if x >= -0.75 else 0.0),
+    ("scaled_tanh", math.tanh),
+    (("scaled_tanh", 1.7159, 2 / 3), lambda x: 1.7159 * math.tanh(2 / 3 * x)),
+    ("hard_sigmoid", lambda x: min(max(0.2 * x + 0.5, 0.0), 1.0)),
+    (("hard_sigmoid", -0.5, 0.25), lambda x: min(max(-0.5 * x + 0.25, 0.0), 1.0)),
+    ("elu", lambda x: x if x >= 0 else math.expm1(x)),
+    (("elu", -1.5), lambda x: x if x >= 0 else -1.5 * math.expm1(x)),
+    ("softsign", lambda x: x / (1 + abs(x))),
+    ("softplus", lambda x: math.log1p(math.exp(x)) if x < 30 else x + math.exp(-x)),
+    ("identity", lambda x: x),
+]
+
+
+def through(function, x, dtype):
+    """What an activation makes of each number, by way of a layer whose gates are always 1."""
+    lstm = LSTM(1, 1, dtype=dtype, activations=(("affine", 0, 1), function, "identity"))
+    for array in lstm.parameters.values():
+        array[:] = 0
+    lstm.parameters["weight_ih_l0"][:] = [[0], [0], [1], [0]]
+    return lstm(np.asarray(x, dtype).reshape(-1, 1, 1))[0].ravel()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("function", "formula"), FORMULAS, ids=[str(f) for f, _ in FORMULAS])
+def test_activations_are_those_of_onnx(function, formula, dtype):
+    edges = [0.0, 1.0, -1.0, -0.75, 0.5, 2.5, -2.5, 1e-4, -1e-4, 60.0, -60.0]
+    x = np.concatenate([np.linspace(-9, 9, 301), edges]).astype(dtype)
+    found = through(function, x, dtype)
+    expected = np.array([formula(float(number)) for number in x])
+    limit = 2e-6 if dtype == "float32" else 4e-15
+    np.testing.assert_allclose(found, expected, rtol=limit, atol=limit / 100)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_activations_far_out(dtype):
+    """Softplus and elu have an e^x in them that overflows; nothing is said about it."""
+    far = [1000, -1000]
+    np.testing.assert_array_equal(through("softplus", far, dtype), [1000, 0])
+    np.testing.assert_array_equal(through("elu", far, dtype), [1000, -1])
+    np.testing.assert_array_equal(through(("elu", 0), far, dtype), [1000, 0])
+    tiny = np.array([-50, -20, -80], dtype)
+    np.testing.assert_allclose(through("softplus", tiny, dtype), np.exp(tiny), rtol=1e-5)
+    for function, _ in FORMULAS:
+        assert np.isnan(through(function, [np.nan], dtype)).all(), function
+
+
+def test_activations_have_one_form():
+    """A name alone where the numbers are its own, so that a config says one thing in one way."""
+    given = (["leaky_relu", 0.01], ("elu", 2), ("tanh",))
+    lstm = LSTM(2, 3, activations=given, seed=0)
+    assert lstm.config["activations"] == ["leaky_relu", ["elu", 2.0], "tanh"]
+    assert lstm.cells[0].activations == ("leaky_relu", ("elu", 2.0), "tanh")
+    assert json.loads(json.dumps(lstm.config)) == lstm.config
+    again = LSTM.from_parameters(json.loads(json.dumps(lstm.config)), lstm.parameters)
+    assert again.cells == lstm.cells
+    assert LSTM(2, 3).config["activations"] == ["sigmoid", "tanh", "tanh"]
+
+
+@pytest.mark.parametrize("function", [("leaky_relu", -1), ("elu", -0.1), ("thresholded_relu", -2)])
+def test_a_slope_that_the_value_does_not_tell_is_for_inference(function):
+    for place in range(3):
+        activations = ["sigmoid", "tanh", "tanh"]
+        activations[place] = function
+        lstm, rng = make({"activations": activations})
+        x = rng.standard_normal((2, 5, 3))
+        y, _ = lstm(x)
+        np.testing.assert_allclose(lstm.trace(x).h[0], y, rtol=1e-12)
+        with pytest.raises(InputError, match="is for inference, as its alpha is negative; call"):
+            lstm.forward(x)
 
 
 def test_dropout_of_layers_is_in_training_only_and_scaled():
@@ -389,6 +476,26 @@ X = np.zeros((5, 7, 3))
         (
             lambda _: LSTM(3, 4, activations="tanh"),
             "lstm: activations is 'tanh'; expected three names",
+        ),
+        (
+            lambda _: LSTM(3, 4, activations=("sigmoid", ("relu", 1), "tanh")),
+            "lstm: activations is ('relu', 1); expected 'relu'",
+        ),
+        (
+            lambda _: LSTM(3, 4, activations=("sigmoid", ["scaled_tanh", 1], "tanh")),
+            "lstm: activations is ['scaled_tanh', 1]; expected 'scaled_tanh' or ('scaled_tanh', a",
+        ),
+        (
+            lambda _: LSTM(3, 4, activations=("sigmoid", ("elu", float("nan")), "tanh")),
+            "lstm: alpha of elu is nan; expected at least -3.40282e+38",
+        ),
+        (
+            lambda _: LSTM(3, 4, activations=("sigmoid", ("affine", 1, "2"), "tanh")),
+            "lstm: beta of affine is '2'; expected a number",
+        ),
+        (
+            lambda _: LSTM(3, 4, activations=("sigmoid", {"elu": 1}, "tanh")),
+            "lstm: activations is {'elu': 1}; expected a name, or a tuple of a name and numbers",
         ),
         (lambda _: LSTM(3, 4, bidirectional=True).stream(), "lstm.stream: a bidirectional layer"),
         (

@@ -43,6 +43,17 @@ VARIANTS = {
     "identity": {"activations": ("sigmoid", "identity", "identity")},
 }
 
+# One that is 0 everywhere among them, and numbers of each sign where the value tells the slope.
+FUNCTIONS = [
+    "sigmoid", "tanh", "relu", "softsign", "identity", "softplus",
+    "hard_sigmoid", ("hard_sigmoid", 1 / 6, 0.5), ("hard_sigmoid", -0.4, 0.3),
+    "affine", ("affine", -0.7, 0.2), ("affine", 0.0, 0.3),
+    "leaky_relu", ("leaky_relu", 0.0), ("leaky_relu", 1.5),
+    ("thresholded_relu", 0.0), ("thresholded_relu", 0.3), "thresholded_relu",
+    ("scaled_tanh", 1.7159, 2 / 3), ("scaled_tanh", -0.8, -1.3), ("scaled_tanh", 0.0, 1.0),
+    "elu", ("elu", 0.3), ("elu", 0.0),
+]  # fmt: skip
+
 
 class Problem:
     """A layer with random weights, a ragged batch, and a loss that sees y, h and c."""
@@ -142,8 +153,8 @@ def random_config(rng):
         "learn_initial_state": chance(0.4),
     }
     if chance(0.3):
-        names = ["sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "identity"]
-        config["activations"] = tuple(str(rng.choice(names)) for _ in range(3))
+        chosen = rng.integers(0, len(FUNCTIONS), 3)
+        config["activations"] = tuple(FUNCTIONS[k] for k in chosen)
     return config
 
 
@@ -154,6 +165,16 @@ def test_each_variant_alone_entry_by_entry(name, state):
     problem.lengths = np.array([4, 3])
     worst = problem.errors(elementwise=True)
     assert np.max([*worst.values()]) <= LIMIT, worst
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=str)
+def test_each_activation_in_each_place(function):
+    for place in range(3):
+        activations = ["sigmoid", "tanh", "tanh"]
+        activations[place] = function
+        config = {"activations": activations, "peepholes": True, "gate_clip": 0.9}
+        worst = Problem(config, seed=place, batch=2, steps=3, ragged=False).errors()
+        assert np.max([*worst.values()]) <= LIMIT, (place, worst)
 
 
 # The first blocks in every run of the tests, the others in `nox -s gradients`: 400 in all.

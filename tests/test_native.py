@@ -12,13 +12,21 @@ import pytest
 
 import lstmkit as lk
 from lstmkit import LSTM, engine
+from lstmkit.cell import ACTIVATIONS
 from lstmkit.engine import numpy_twin
+from lstmkit.engine.activations import activation
 from lstmkit.shapes import InputError
 
 if engine.native is None:  # the package was installed without it, and says so
     pytest.skip("the native engine is not installed", allow_module_level=True)
 
 from lstmkit import _native
+from lstmkit.engine.native_twin import describe_function
+
+FUNCTIONS = [
+    *ACTIVATIONS, ("hard_sigmoid", -0.5, 0.25), ("affine", -0.5, 2.0), ("leaky_relu", -0.25),
+    ("thresholded_relu", -0.75), ("elu", -1.5), ("scaled_tanh", 0.5, -2.0),
+]  # fmt: skip
 
 VARIANTS = {
     "plain": {},
@@ -33,6 +41,11 @@ VARIANTS = {
     "masks": {"zoneout": (0.3, 0.2), "recurrent_dropout": 0.3, "dropout": 0.2, "num_layers": 2},
     "learned start": {"learn_initial_state": True},
     "relu and hard sigmoid": {"activations": ("hard_sigmoid", "relu", "softsign")},
+    "leaky, affine, elu": {"activations": (("affine", 0.3, 0.4), ("leaky_relu", 0.2), "elu")},
+    "softplus, scaled, threshold": {
+        "activations": ("softplus", ("scaled_tanh", 0.6, -0.7), ("thresholded_relu", 0.1)),
+        "cell_clip": 3,
+    },
 }  # fmt: skip
 
 
@@ -125,9 +138,9 @@ def test_rows_do_not_depend_on_their_neighbours():
         np.testing.assert_array_equal(lstm(x[rows])[0], y[rows])
 
 
-def apply(kind, z):
+def apply(function, z):
     a = np.empty_like(z)
-    getattr(_native, f"apply_{z.dtype.name}")(kind, z, a, z.size)
+    getattr(_native, f"apply_{z.dtype.name}")(describe_function(function), z, a, z.size)
     return a
 
 
@@ -137,7 +150,7 @@ def test_sigmoid_and_tanh_over_the_whole_range(dtype, limit):
     small = np.logspace(-30, 0, 20_001)
     z = np.concatenate([np.linspace(-span, span, 200_001), small, -small]).astype(dtype)
     exact = z.astype(np.longdouble)
-    for kind, value in ((0, 1 / (1 + np.exp(-exact))), (1, np.tanh(exact))):
+    for kind, value in (("sigmoid", 1 / (1 + np.exp(-exact))), ("tanh", np.tanh(exact))):
         found = apply(kind, z).astype(np.longdouble)
         error = np.abs(found - value) / np.where(value == 0, 1, np.abs(value))
         assert error.max() <= limit, (kind, z[error.argmax()], error.max())
@@ -146,18 +159,54 @@ def test_sigmoid_and_tanh_over_the_whole_range(dtype, limit):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sigmoid_and_tanh_far_out(dtype):
     z = np.array([1000, -1000, np.inf, -np.inf, 0, np.nan, 89, -104], dtype)
-    np.testing.assert_array_equal(apply(0, z)[:6], [1, 0, 1, 0, 0.5, np.nan])
-    np.testing.assert_array_equal(apply(1, z)[:6], [1, -1, 1, -1, 0, np.nan])
+    np.testing.assert_array_equal(apply("sigmoid", z)[:6], [1, 0, 1, 0, 0.5, np.nan])
+    np.testing.assert_array_equal(apply("tanh", z)[:6], [1, -1, 1, -1, 0, np.nan])
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 4e-7), ("float64", 1e-15)])
+def test_the_other_activations_over_the_whole_range(dtype, limit):
+    span = 87 if dtype == "float32" else 700
+    small = np.logspace(-30, 0, 5_001)
+    z = np.concatenate([np.linspace(-span, span, 50_001), small, -small]).astype(dtype)
+    exact = z.astype(np.longdouble)
+    for function, value in (
+        ("softplus", np.maximum(exact, 0) + np.log1p(np.exp(-np.abs(exact)))),
+        ("elu", np.where(exact > 0, exact, np.expm1(np.minimum(exact, 0)))),
+        (("scaled_tanh", 1.75, 0.625), 1.75 * np.tanh(0.625 * exact)),
+    ):
+        found = apply(function, z).astype(np.longdouble)
+        error = np.abs(found - value) / np.where(value == 0, 1, np.abs(value))
+        assert error.max() <= limit, (function, z[error.argmax()], error.max())
+    for function in FUNCTIONS:
+        readable = activation(function).value(z)
+        np.testing.assert_allclose(apply(function, z), readable, rtol=2 * limit, atol=limit)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_other_activations_far_out(dtype):
+    z = np.array([1000, -1000, np.inf, -np.inf, 0, np.nan, 89, -104, 88.05, -88.05], dtype)
+    softplus = apply("softplus", z)
+    np.testing.assert_array_equal(
+        softplus[:6], np.array([1000, 0, np.inf, 0, np.log(2), np.nan], dtype)
+    )
+    np.testing.assert_array_equal(softplus[[6, 8]], z[[6, 8]])
+    assert (softplus[[7, 9]] < 1e-30).all()
+    elu = apply("elu", z)
+    np.testing.assert_array_equal(elu[:8], [1000, -1, np.inf, -1, 0, np.nan, 89, -1])
+    for function in FUNCTIONS:
+        assert np.isnan(apply(function, z[5:6])), function
 
 
 @pytest.mark.parametrize(("dtype", "near"), [("float32", 88), ("float64", 709)])
 def test_sigmoid_where_it_runs_out_of_numbers(dtype, near):
     """Between the last normal number and the end of the clamp it falls to 0, and is never nan."""
-    found = apply(0, np.linspace(-near - 5, -near + 5, 100_001).astype(dtype))
+    found = apply("sigmoid", np.linspace(-near - 5, -near + 5, 100_001).astype(dtype))
     assert (np.diff(found) >= -2 * np.finfo(dtype).smallest_normal).all()
     assert found[0] == 0
     assert 0 < found[-1] < 1e-30
-    np.testing.assert_array_equal(apply(0, np.linspace(near - 5, near + 5, 1001).astype(dtype)), 1)
+    np.testing.assert_array_equal(
+        apply("sigmoid", np.linspace(near - 5, near + 5, 1001).astype(dtype)), 1
+    )
 
 
 def test_a_nan_in_the_input_is_not_swallowed():

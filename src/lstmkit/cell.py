@@ -15,10 +15,34 @@ from numpy.typing import DTypeLike
 
 from lstmkit.shapes import Array, InputError, one_of, positive_integer, real_number
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "identity")
+Function = str | tuple[Any, ...]
+"""An activation: a name, or a tuple of a name and its numbers, ``("leaky_relu", 0.1)``."""
+
+ACTIVATIONS: dict[str, dict[str, float]] = {
+    "sigmoid": {},
+    "tanh": {},
+    "relu": {},
+    "hard_sigmoid": {"alpha": 0.2, "beta": 0.5},
+    "softsign": {},
+    "identity": {},
+    "affine": {"alpha": 1.0, "beta": 0.0},
+    "leaky_relu": {"alpha": 0.01},
+    "thresholded_relu": {"alpha": 1.0},
+    "scaled_tanh": {"alpha": 1.0, "beta": 1.0},
+    "elu": {"alpha": 1.0},
+    "softplus": {},
+}
+"""The names, and what a name alone means by its numbers: the defaults of ONNX's operators.
+
+ONNX has none for Affine and ScaledTanh; ours change nothing in z and in tanh(z).
+"""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Of an activation's numbers: they are finite in each dtype."""
+
 MOST = 2**24
 """Of units, and of numbers in an input: beyond it a single matrix is larger than any memory."""
-DEFAULT_ACTIVATIONS = ("sigmoid", "tanh", "tanh")
+DEFAULT_ACTIVATIONS: tuple[Function, Function, Function] = ("sigmoid", "tanh", "tanh")
 
 
 @dataclass(frozen=True)
@@ -46,8 +70,11 @@ class Cell:
         Bounds c to [-cell_clip, cell_clip].
     gate_clip : float, optional
         Bounds every gate before its activation, peephole included (ONNX's ``clip``).
-    activations : tuple of three str
-        Of the gates i, f and o; of the candidate g; of the cell state in the output.
+    activations : tuple of three
+        Of the gates i, f and o; of the candidate g; of the cell state in the output. Each is a
+        name of `ACTIVATIONS`, which takes the numbers listed there, or a tuple of a name and all
+        its numbers: ``("hard_sigmoid", 1 / 6, 0.5)``. The functions are those of ONNX's LSTM
+        operator; they are written out in the documentation's page on the equations.
     zoneout : pair of float
         Probability that a unit of c, and one of h, keeps its old value (Krueger et al. 2017).
     learn_initial_state : bool
@@ -66,7 +93,7 @@ class Cell:
     layer_norm: bool = False
     cell_clip: float | None = None
     gate_clip: float | None = None
-    activations: tuple[str, str, str] = DEFAULT_ACTIVATIONS
+    activations: tuple[Function, Function, Function] = DEFAULT_ACTIVATIONS
     zoneout: tuple[float, float] = (0.0, 0.0)
     learn_initial_state: bool = False
     bfloat16: bool = False
@@ -135,7 +162,8 @@ def check_cell(owner: str, **options: Any) -> Cell:
     ------
     InputError
         If a size is not a positive whole number, a probability not in [0, 1), a clip not
-        positive, an activation unknown, or the projection not smaller than the hidden size.
+        positive, an activation unknown or its numbers wrong, or the projection not smaller than
+        the hidden size.
     """
     options["input_size"] = positive_integer(owner, "input_size", options["input_size"])
     hidden = options["hidden_size"] = positive_integer(owner, "hidden_size", options["hidden_size"])
@@ -162,12 +190,64 @@ def check_cell(owner: str, **options: Any) -> Cell:
     return Cell(**options)
 
 
-def _check_activations(owner: str, names: Any) -> tuple[str, str, str]:
-    if isinstance(names, str) or not isinstance(names, Sequence) or len(names) != 3:
+def name_and_numbers(function: Function) -> tuple[str, tuple[float, ...]]:
+    """Take an activation apart: its name, and the numbers that are given or meant.
+
+    >>> name_and_numbers("hard_sigmoid")
+    ('hard_sigmoid', (0.2, 0.5))
+    """
+    if isinstance(function, str):
+        return function, tuple(ACTIVATIONS[function].values())
+    return function[0], function[1:]
+
+
+def check_function(owner: str, name: str, function: Any) -> Function:
+    """Return an activation in its one form: a tuple only where the numbers are not the name's own.
+
+    Raises
+    ------
+    InputError
+        If the function is unknown, or its numbers are too few, too many or not finite.
+    """
+    given = (function,) if isinstance(function, str) else function
+    if not isinstance(given, Sequence) or not given or not isinstance(given[0], str):
         raise InputError(
-            f"{owner}: activations is {names!r}; expected three names (gates, candidate, output)"
+            f"{owner}: {name} is {function!r}; expected a name, or a tuple of a name and numbers"
         )
-    gate, candidate, output = (one_of(owner, "activations", name, ACTIVATIONS) for name in names)
+    kind = one_of(owner, name, given[0], tuple(ACTIVATIONS))
+    defaults = ACTIVATIONS[kind]
+    if len(given) == 1:
+        return str(kind)
+    if len(given) != 1 + len(defaults):
+        forms = f"({', '.join([repr(kind), *defaults])})"
+        raise InputError(
+            f"{owner}: {name} is {function!r}; expected {kind!r}{f' or {forms}' * bool(defaults)}"
+        )
+    numbers = tuple(
+        real_number(owner, f"{number} of {kind}", value, -LARGEST, LARGEST)
+        for number, value in zip(defaults, given[1:], strict=True)
+    )
+    return kind if numbers == tuple(defaults.values()) else (kind, *numbers)
+
+
+def slope_is_in_value(function: Function) -> bool:
+    """Whether a function's value tells its slope, so that a layer with it can be trained.
+
+    Where one value has two slopes it does not: leaky_relu and elu with a negative alpha turn back
+    at 0, and thresholded_relu with one is 0 both at 0 and below alpha.
+    """
+    name, numbers = name_and_numbers(function)
+    return name not in ("leaky_relu", "elu", "thresholded_relu") or numbers[0] >= 0
+
+
+def _check_activations(owner: str, functions: Any) -> tuple[Function, Function, Function]:
+    three = isinstance(functions, Sequence) and len(functions) == 3
+    if isinstance(functions, str) or not three:
+        raise InputError(
+            f"{owner}: activations is {functions!r}; "
+            "expected three names (gates, candidate, output)"
+        )
+    gate, candidate, output = (check_function(owner, "activations", each) for each in functions)
     return gate, candidate, output
 
 

@@ -126,6 +126,10 @@ def other_vocabulary():
         (lambda m: (lk.LSTM(2, 3), "1 2 3"), "text has shape"),
         (lambda m: (lk.LSTM(2, 3), ""), "text is empty"),
         (lambda m: (lk.LSTM(2, 3), [[1, np.nan]]), "nan or inf"),
+        (
+            lambda m: (lk.LSTM(2, 3, activations=("sigmoid", ("elu", 2), "tanh")), "1 2"),
+            "the model has the activation ('elu', 2.0); the page knows sigmoid, tanh",
+        ),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_line(model, tmp_path, arguments, message):

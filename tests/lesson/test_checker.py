@@ -117,6 +117,7 @@ def test_three_at_once_too():
     assert ", and " in only(report)
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("change", "quantity"),
     [
@@ -139,6 +140,7 @@ def test_where_no_mistake_fits_the_first_quantity_that_differs_is_told(change, q
     assert report.mistakes[0].names == ()
 
 
+@pytest.mark.lesson
 def test_gates_that_are_returned_too_are_compared():
     odd = STEP.replace('params["bf"]', '3 * params["bf"] ** 2')
     odd = odd.replace("return o * np.tanh(c_t), c_t", "return o * np.tanh(c_t), c_t, {'f': f}")
@@ -156,6 +158,7 @@ def test_a_step_that_is_wrong_leaves_the_sequence_right():
     assert "lstm_forward: equals the reference with the mistake of the step" in report.text()
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
@@ -190,6 +193,7 @@ def test_weights_for_hx_given_xh_is_a_mistake_where_the_layout_is_said_and_a_con
     assert "W·x on [x; h]" in report.assumed[0]
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("body", "text"),
     [
@@ -242,6 +246,7 @@ def test_what_hangs_or_ends_the_process_is_a_finding():
     assert text.startswith("your code did not finish within 0.5 s in lstm_cell_step; is there")
 
 
+@pytest.mark.lesson
 def test_the_other_parts_are_checked_after_one_that_hangs():
     loop = SEQUENCE.replace("for x in X_seq:", "while True:\n        pass\n    for x in X_seq:")
     report = run(loop, seconds=1)
@@ -252,6 +257,7 @@ def test_the_other_parts_are_checked_after_one_that_hangs():
     }
 
 
+@pytest.mark.lesson
 def test_all_together_has_a_limit_too_and_is_told_while_it_lasts(monkeypatch):
     monkeypatch.setattr(runner, "ALL", 1.5)
     monkeypatch.setattr(runner, "TIMES", 0)
@@ -404,6 +410,7 @@ def test_a_cell_inside_an_object_with_its_weights_in_a_dict():
     assert "the first step left out" in only(run(late))
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     "init",
     [
@@ -448,6 +455,7 @@ def test_methods_of_a_base_class_count():
     assert [f.part for f in report.findings if f.kind == "passed"] == ["LSTM.forward"]
 
 
+@pytest.mark.lesson
 def test_lists_of_plain_numbers_are_as_good_as_arrays():
     source = SEQUENCE.replace(
         "    return o * np.tanh(c_t), c_t", "    return list(o * np.tanh(c_t)), c_t.tolist()"
@@ -681,6 +689,7 @@ def test_a_backward_step_is_proved_by_the_complex_step():
     assert "✓ lstm_cell_step_backward: every gradient equals the complex step's" in report.text()
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
@@ -696,6 +705,7 @@ def test_mistakes_of_the_way_back(old, new, text):
     assert text in only(run(BACK.replace(old, new)))
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
@@ -737,6 +747,7 @@ def test_a_way_back_through_time_is_proved_by_the_complex_step():
     assert "✓ lstm_backward: every gradient equals the complex step's" in report.text()
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
@@ -785,6 +796,7 @@ def lstm_cell_step_backward(x_t, h_prev, c_prev, params, dh_t, dc_t):
 )
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
@@ -847,6 +859,7 @@ def lstm_forward(x, h0, c0, params):
 )
 
 
+@pytest.mark.lesson
 def test_the_rows_of_a_batch_must_not_mix():
     assert run(ROWS).passed, run(ROWS).text()
     mixed = ROWS.replace("f * c +", "f * c.mean(axis=0) +")
@@ -928,6 +941,7 @@ def test_an_order_that_was_inferred_is_said_to_be():
 # Where the convention is open, too.
 
 
+@pytest.mark.lesson
 def test_what_differs_is_told_under_the_convention_that_fits_best():
     figo = FUSED.replace("_ih", "x").replace("_hh", "h").replace('p["bx"] + p["bh"]', 'p["b"]')
     figo = figo.replace("i, f, g, o =", "f, i, g, o =")
@@ -969,6 +983,7 @@ def notes(report):
     ]
 
 
+@pytest.mark.lesson
 def test_a_sequence_is_not_blamed_for_its_step():
     odd = SEQUENCE.replace('params["bi"]', '2 * params["bi"]')
     report = run(odd)
@@ -984,6 +999,7 @@ def test_a_sequence_is_not_blamed_for_its_step():
     assert "it returns 5 states; expected 6, one a step" in run(few).text()
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -1000,6 +1016,7 @@ def test_a_sequence_is_not_blamed_for_what_its_step_does_otherwise(old, new, sai
     assert "lstm_forward: not judged: it uses lstm_cell_step, which is wrong" in notes(report)
 
 
+@pytest.mark.lesson
 def test_a_way_back_through_time_is_not_blamed_for_its_step():
     for old, new in (("dc * g * i", "2 * dc * g * i"), ("dc = dc_t + ", "dc = ")):
         report = run(BACK_SEQUENCE.replace(old, new))
@@ -1015,6 +1032,7 @@ AFTER = (
 )
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
@@ -1047,6 +1065,7 @@ def test_a_backward_step_that_passed_is_not_to_be_looked_at_first():
 # Weights that are arguments, and weights in a list.
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize("head", ["x, h, c, W, b", "x, h, c, *, W, b", "x, state, W, b"])
 def test_w_beside_a_bias_is_a_weight(head):
     body = f'''\
@@ -1085,6 +1104,7 @@ def lstm(inputs, state, params):
 )
 
 
+@pytest.mark.lesson
 def test_params_that_are_unpacked_in_an_order():
     assert run(LIST).passed, run(LIST).text()
     assert "the bias of the forget gate used for the input gate" in only(

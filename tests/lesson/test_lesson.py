@@ -254,6 +254,7 @@ def test_the_notebook_and_the_script_hold_the_same(folder):
     ]
 
 
+@pytest.mark.lesson
 def test_all_of_it_from_top_to_bottom_with_the_reference_solution(folder, capsys):
     """The notebook's own cells, in one namespace, every dots-answer replaced by the right one."""
     content = json.loads(notebook.notebook(notebook.cells(SOLUTIONS)))
@@ -501,6 +502,7 @@ def test_what_counts_as_a_stub(body, stub):
     assert twice.unwritten() == []
 
 
+@pytest.mark.lesson
 def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
     """As a learner runs it; the functions after the one with the loop are still tried."""
     loop = SOLUTIONS["clipping"].replace("    norm =", "    while limit:\n        pass\n    norm =")

@@ -130,6 +130,7 @@ def test_a_file_in_the_way_is_told(tmp_path):
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+@pytest.mark.lesson
 def test_the_laboratory_leaves_numbers_and_pictures(tmp_path):
     command = [sys.executable, "-m", "lstmkit", "lesson", "gradients", "-o", "lab", *TINY]
     from test_lesson import ENVIRONMENT

@@ -65,6 +65,7 @@ def test_memory_that_grows_ends_at_the_limit():
     assert outcome.failure.kind == "MemoryError"
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -96,6 +97,7 @@ def test_a_loop_at_the_top_level():
         ask("while True:\n    pass\n", seconds=0.3)
 
 
+@pytest.mark.lesson
 @posix
 def test_nothing_of_theirs_is_left_running():
     source = "import os, time\ndef f(x):\n    if os.fork() == 0:\n        time.sleep(60)\n"

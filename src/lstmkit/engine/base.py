@@ -1,4 +1,4 @@
-"""What both twins share: the words of their contract, and the activations.
+"""What both twins share: the words of their contract.
 
 Rows of a ragged batch
     The engine works on *packed* arrays ``(tokens, features)``: time by time, and within one time
@@ -9,7 +9,6 @@ Rows of a ragged batch
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,48 +57,6 @@ class Tape(NamedTuple):
     masks: Masks
     extras: list[dict[str, Array]]  # one a step, of the variants that are switched on
     norm_ih: tuple[Array, Array] | None
-
-
-class Activation(NamedTuple):
-    """A function and its derivative, written in terms of the function's own value a."""
-
-    value: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-
-
-def sigmoid(z: Array, out: Array | None = None) -> Array:
-    """σ(z) = 1 / (1 + e^−z). e^1000 is inf and 1/inf is exactly 0, which is what we want.
-
-    The caller silences NumPy's overflow warning once for the whole pass, not once a step.
-    """
-    a = np.negative(z)
-    np.exp(a, out=a)
-    a += 1
-    return np.divide(1, a, out=a if out is None else out)
-
-
-def _hard_sigmoid(z: Array) -> Array:
-    """Compute min(1, max(0, z/5 + 1/2)): ONNX's defaults, and Keras 2's; Keras 3 has z/6."""
-    line = z * 0.2 + 0.5
-    return np.where(line.real <= 0, 0, np.where(line.real >= 1, 1, line)).astype(z.dtype)
-
-
-ACTIVATIONS: dict[str, Activation] = {
-    "sigmoid": Activation(sigmoid, lambda a: a - a * a),
-    "tanh": Activation(np.tanh, lambda a: 1 - a * a),
-    "relu": Activation(
-        lambda z: np.where(z.real > 0, z, 0).astype(z.dtype),
-        lambda a: (a > 0).astype(a.dtype),
-    ),
-    "hard_sigmoid": Activation(
-        _hard_sigmoid, lambda a: ((a > 0) & (a < 1)).astype(a.dtype) * a.dtype.type(0.2)
-    ),
-    "softsign": Activation(
-        lambda z: z / (1 + np.where(z.real < 0, -z, z)),
-        lambda a: (1 - np.abs(a)) ** 2,
-    ),
-    "identity": Activation(lambda z: z.copy(), np.ones_like),
-}
 
 
 def bound(z: Array, limit: float) -> tuple[Array, Array]:

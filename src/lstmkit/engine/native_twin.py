@@ -16,16 +16,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from lstmkit import _native
-from lstmkit.cell import Cell
+from lstmkit.cell import ACTIVATIONS, Cell, Function, name_and_numbers
 from lstmkit.engine.base import NO_MASKS, Masks, State, Weights, last_rows
 from lstmkit.shapes import Array
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "identity")
 FORWARD: dict[str, Any] = {"float32": _native.Forward_float32, "float64": _native.Forward_float64}
 BACKWARD: dict[str, Any] = {
     "float32": _native.Backward_float32,
     "float64": _native.Backward_float64,
 }
+KINDS = tuple(ACTIVATIONS)
+"""In the order of ``Activation`` in native/cell.hpp."""
 LINEAR: dict[str, Any] = {
     "float32": (_native.linear_float32, _native.linear_backward_float32),
     "float64": (_native.linear_float64, _native.linear_backward_float64),
@@ -46,10 +47,15 @@ class NativeTape(NamedTuple):
     rows: int
 
 
+def describe_function(function: Function) -> list[float]:
+    """Write an activation as its kind, alpha and beta."""
+    name, numbers = name_and_numbers(function)
+    return [KINDS.index(name), *numbers, *[0.0] * (2 - len(numbers))]
+
+
 @lru_cache(maxsize=256)
 def describe(cell: Cell) -> list[float]:
     """Write a cell as the numbers that ``make_cell`` in native/module.cpp reads."""
-    kinds = [ACTIVATIONS.index(name) for name in cell.activations]
     return [
         cell.input_size,
         cell.hidden_size,
@@ -60,7 +66,7 @@ def describe(cell: Cell) -> list[float]:
         cell.cell_clip or 0.0,
         cell.gate_clip or 0.0,
         *cell.zoneout,
-        100 * kinds[0] + 10 * kinds[1] + kinds[2],
+        *(number for each in cell.activations for number in describe_function(each)),
         cell.learn_initial_state,
         cell.bfloat16,
     ]

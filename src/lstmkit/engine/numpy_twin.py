@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmkit.cell import DEFAULT_ACTIVATIONS, Cell
+from lstmkit.engine.activations import activation, sigmoid
 from lstmkit.engine.base import (
-    ACTIVATIONS,
     NO_MASKS,
     Masks,
     State,
@@ -23,7 +23,6 @@ from lstmkit.engine.base import (
     last_rows,
     normalize,
     normalize_backward,
-    sigmoid,
 )
 from lstmkit.shapes import Array
 
@@ -174,14 +173,14 @@ def advance(
     if cell.activations[0] == "sigmoid":
         sigmoid(z_o, out=z_o)
     else:
-        z_o[:] = ACTIVATIONS[cell.activations[0]].value(z_o)
+        z_o[:] = activation(cell.activations[0]).value(z_o)
 
     seen_c = c_new
     if cell.layer_norm:
         hat, inverse = normalize(c_new)
         extra |= {"c_hat": hat, "c_inverse": inverse}
         seen_c = hat * weights["norm_c_gain"] + weights["norm_c_shift"]
-    squashed = ACTIVATIONS[cell.activations[2]].value(seen_c)
+    squashed = activation(cell.activations[2]).value(seen_c)
     h_new = z_o * squashed
     if cell.proj_size:
         h_new = h_new @ weights["weight_hr"].T
@@ -199,8 +198,8 @@ def activate(cell: Cell, z: Array) -> None:
         sigmoid(z[:, :-H], out=z[:, :-H])
         np.tanh(z[:, -H:], out=z[:, -H:])
     else:
-        z[:, :-H] = ACTIVATIONS[gate].value(z[:, :-H])
-        z[:, -H:] = ACTIVATIONS[candidate].value(z[:, -H:])
+        z[:, :-H] = activation(gate).value(z[:, :-H])
+        z[:, -H:] = activation(candidate).value(z[:, -H:])
 
 
 def forward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Tape | None]]:
@@ -358,7 +357,7 @@ def retreat(
     dz_o = dz[:, -H:]
     dz_o *= dm * squashed
     dseen_c = dm * o
-    dseen_c *= ACTIVATIONS[cell.activations[2]].slope(squashed)
+    dseen_c *= activation(cell.activations[2]).slope(squashed)
     if cell.layer_norm:
         grads["norm_c_gain"] += (dseen_c * extra["c_hat"]).sum(axis=0)
         grads["norm_c_shift"] += dseen_c.sum(axis=0)
@@ -430,7 +429,7 @@ def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weigh
 def slopes(cell: Cell, gates: Array) -> Array:
     """Return the derivative of every gate's activation, from its value."""
     H = cell.hidden_size
-    gate, candidate, _ = (ACTIVATIONS[name].slope for name in cell.activations)
+    gate, candidate, _ = (activation(each).slope for each in cell.activations)
     slope = np.empty_like(gates)
     slope[:, : -2 * H] = gate(gates[:, : -2 * H])
     slope[:, -2 * H : -H] = candidate(gates[:, -2 * H : -H])

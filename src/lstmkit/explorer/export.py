@@ -34,6 +34,9 @@ _CONFIG = (
     "layer_norm cell_clip gate_clip activations zoneout learn_initial_state"
 ).split()
 
+# The activations that web/src/cell.ts knows.
+_ACTIVATIONS = ("sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "identity")
+
 
 def explore(
     model: Any,
@@ -72,8 +75,8 @@ def explore(
     Raises
     ------
     InputError
-        If the model has nothing to show, the text does not fit it, or the two models' tokens
-        differ.
+        If the model has nothing to show or an activation that the page does not know, the text
+        does not fit it, or the two models' tokens differ.
     OSError
         If the file cannot be written.
 
@@ -217,6 +220,12 @@ def _whole(model: LanguageModel) -> dict[str, Any]:
 
 
 def _layer(lstm: LSTM, others: dict[str, Array], prefix: str = "") -> dict[str, Any]:
+    for function in lstm.cells[0].activations:
+        if function not in _ACTIVATIONS:
+            raise InputError(
+                f"{_OWNER}: the model has the activation {function!r}; the page knows "
+                f"{', '.join(_ACTIVATIONS)}"
+            )
     arrays = {prefix + name: array for name, array in lstm.parameters.items()} | others
     return {
         "kind": "lstm",

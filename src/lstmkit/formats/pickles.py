@@ -112,8 +112,9 @@ class _Machine:
             elif name in _ARGUMENTS:
                 self.stack.append(argument)
             elif name == "STOP":
-                (found,) = self.stack
-                return found
+                if len(self.stack) != 1 or self.marks:
+                    raise ValueError("it ends with something left")
+                return self.stack[0]
             else:
                 step = _STEPS.get(name)
                 if step is None:

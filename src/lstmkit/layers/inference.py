@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmkit.engine.base import ACTIVATIONS
+from lstmkit.cell import ACTIVATIONS, Function, check_function
+from lstmkit.engine.activations import activation
 from lstmkit.shapes import Array, one_of, real_number
 
 
@@ -38,15 +39,19 @@ class Activation:
     """
 
     def __init__(self, function: Any) -> None:
-        names = (*OVER_ROWS, *ACTIVATIONS)
-        self.function = one_of("activation", "function", function, names)
+        if isinstance(function, str):
+            one_of("activation", "function", function, (*OVER_ROWS, *ACTIVATIONS))
+        over_rows = isinstance(function, str) and function in OVER_ROWS
+        self.function: Function = (
+            function if over_rows else check_function("activation", "function", function)
+        )
 
     def __call__(self, z: Array) -> Array:
         """Apply it: any shape, the same shape back."""
-        if self.function in OVER_ROWS:
+        if isinstance(self.function, str) and self.function in OVER_ROWS:
             return OVER_ROWS[self.function](z)
         with np.errstate(over="ignore"):  # σ(−1000) is 0 by way of e^1000 = inf
-            return ACTIVATIONS[self.function].value(z)
+            return activation(self.function).value(z)
 
 
 class Masking:

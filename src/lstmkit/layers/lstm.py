@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstmkit import engine, store
-from lstmkit.cell import DEFAULT_ACTIVATIONS, Cell, check_cell
+from lstmkit.cell import DEFAULT_ACTIVATIONS, Cell, Function, check_cell, slope_is_in_value
 from lstmkit.conventions import from_textbook, to_textbook
 from lstmkit.layers.stack import Grads, Stack, StackTape, State
 from lstmkit.shapes import (
@@ -82,8 +82,9 @@ class LSTM:
         See `lstmkit.cell.Cell`.
     cell_clip, gate_clip : float, optional
         Bounds on c, and on every gate before its activation.
-    activations : tuple of three str
-        Of the gates, the candidate and the output.
+    activations : tuple of three
+        Of the gates, the candidate and the output: each a name, as ``"relu"``, or a name with its
+        numbers, as ``("leaky_relu", 0.1)``; `lstmkit.cell.ACTIVATIONS` lists them.
     forget_bias : float
         What the bias of f starts at (Jozefowicz et al. 2015). PyTorch starts it near 0.
     dropout : float
@@ -137,7 +138,7 @@ class LSTM:
         layer_norm: bool = False,
         cell_clip: float | None = None,
         gate_clip: float | None = None,
-        activations: tuple[str, str, str] = DEFAULT_ACTIVATIONS,
+        activations: tuple[Function, Function, Function] = DEFAULT_ACTIVATIONS,
         forget_bias: float = 1.0,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -197,7 +198,9 @@ class LSTM:
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             **{name: getattr(first, name) for name in options},
-            "activations": list(first.activations),
+            "activations": [
+                each if isinstance(each, str) else list(each) for each in first.activations
+            ],
             "zoneout": list(first.zoneout),
             "forget_bias": real_number("lstm", "forget_bias", forget_bias),
             "dropout": self.dropout,
@@ -314,9 +317,22 @@ class LSTM:
             As in `__call__`.
         tape : StackTape
             For `backward`. It refers to arrays that y and the state do not share.
+
+        Raises
+        ------
+        InputError
+            As `__call__`; and if the layer is for inference only: a quantized one, or one with
+            leaky_relu, elu or thresholded_relu whose alpha is negative, for from what they give
+            their slope cannot be told.
         """
         if self.cells[0].bfloat16:
             raise InputError("lstm.forward: a quantized layer is for inference; call it instead")
+        for function in self.cells[0].activations:
+            if not slope_is_in_value(function):
+                raise InputError(
+                    f"lstm.forward: the activation {function!r} is for inference, as its alpha is "
+                    "negative; call the layer instead"
+                )
         x_, state_, packing, fresh = self._check(x, state, lengths, reset)
         y, end, tape = self.stack.run(self.parameters, x_, state_, packing, fresh, rng, True)
         assert tape is not None

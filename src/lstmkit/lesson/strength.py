@@ -1,13 +1,21 @@
 """How strong the checker is: which of the mistakes it catches, and how many it names rightly.
 
 Two corpora are written as source text: every known mistake in three conventions, and 64 correct
-programs in all families. Each program is checked as a learner's would be, in its own process.
+programs in all families. Each program is checked as a learner's would be, in its own process, as
+many at a time as there are processors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +33,6 @@ from lstmkit.lesson.mutants import (
 )
 from lstmkit.lesson.program import Cell, Program
 from lstmkit.lesson.programs import OUTPUTS, write_program
-from lstmkit.lesson.report import Finding
 from lstmkit.lesson.styles import Style
 
 STYLES = (
@@ -218,8 +225,20 @@ def correct() -> list[Written]:
     return list(found.values())[:64]
 
 
+class Seen(NamedTuple):
+    """What the checker made of a program."""
+
+    passed: bool
+    mistaken: bool
+    names: frozenset[str]
+    first: str  # the first mistake's text
+
+
 def measure(
-    every: int = 1, say: Callable[[int, int, str], None] | None = None, start: int = 0
+    every: int = 1,
+    say: Callable[[int, int, str], None] | None = None,
+    start: int = 0,
+    processes: int | None = None,
 ) -> Strength:
     """Check the programs of both corpora and count.
 
@@ -228,35 +247,80 @@ def measure(
     every : int
         Take each n-th program only, from ``start`` on: a sample.
     say : function, optional
-        Called with (done, all, name) before each program.
+        Called with (done, all, name) before each program is counted.
+    processes : int, optional
+        How many check at a time; 1 stays in this process. As many as there are processors if not
+        given. The result is the same, in the same order.
 
     Returns
     -------
     Strength
     """
     programs = [*mistakes(), *correct()][start::every]
+    count = min(_processors() if processes is None else processes, max(len(programs), 1))
     result = Strength()
-    for number, written in enumerate(programs):
-        if say is not None:
-            say(number, len(programs), written.name)
-        report = check(Program(written.name, (Cell("my_lstm.py", written.source),)))
-        names = {name for finding in report.mistakes for name in finding.names}
-        if not written.expected:
-            result.correct += 1
-            if report.mistakes or not report.passed:
-                result.rejected += 1
-                result.failures.append(f"{written.name}: rejected: {_first(report.mistakes)}")
-            continue
-        result.mistakes += 1
-        result.caught += bool(report.mistakes)
-        named = set(written.expected.split(" + ")) <= names
-        result.named += named
-        if not report.mistakes:
-            result.failures.append(f"{written.name}: not caught")
-        elif not named:
-            result.failures.append(f"{written.name}: named otherwise: {_first(report.mistakes)}")
+    with contextlib.closing(_all_seen(programs, count)) as found:
+        for number, written in enumerate(programs):
+            if say is not None:
+                say(number, len(programs), written.name)
+            _add(result, written, next(found))
     return result
 
 
-def _first(found: list[Finding]) -> str:
-    return found[0].text if found else "nothing passed"
+def _processors() -> int:
+    """How many processors this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
+def _all_seen(programs: list[Written], processes: int) -> Generator[Seen, None, None]:
+    """Check programs, several at a time, and yield what was seen in their order."""
+    if processes == 1:
+        yield from map(_seen, programs)
+        return
+    # Fresh processes: those that are forked from one with threads may come to a standstill.
+    fresh = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, fresh, _begin)
+    try:
+        yield from pool.map(_seen, programs)
+    finally:  # after Ctrl-C too: what has not begun is not begun any more
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the process that asked, and end when it ends, however it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked = multiprocessing.parent_process()
+
+    def end() -> None:
+        if asked is not None:
+            asked.join()
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _seen(written: Written) -> Seen:
+    report = check(Program(written.name, (Cell("my_lstm.py", written.source),)))
+    mistakes = report.mistakes
+    names = frozenset(name for finding in mistakes for name in finding.names)
+    first = mistakes[0].text if mistakes else "nothing passed"
+    return Seen(bool(report.passed), bool(mistakes), names, first)
+
+
+def _add(result: Strength, written: Written, seen: Seen) -> None:
+    """Count a program."""
+    if not written.expected:
+        result.correct += 1
+        if seen.mistaken or not seen.passed:
+            result.rejected += 1
+            result.failures.append(f"{written.name}: rejected: {seen.first}")
+        return
+    result.mistakes += 1
+    result.caught += seen.mistaken
+    named = set(written.expected.split(" + ")) <= seen.names
+    result.named += named
+    if not seen.mistaken:
+        result.failures.append(f"{written.name}: not caught")
+    elif not named:
+        result.failures.append(f"{written.name}: named otherwise: {seen.first}")
