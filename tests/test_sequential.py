@@ -243,11 +243,13 @@ def small():
 
 HUGE = 10**9
 DISAGREE = {
-    "no layers": (lambda c, a: c.clear(), "config is no dict with a list"),
-    "layers are none": (lambda c, a: c["layers"].clear(), "a list of 1 to 1024 layers"),
-    "layers are a dict": (lambda c, a: c.update(layers={}), "config is no dict with a list"),
-    "layers are many": (lambda c, a: c["layers"].extend([[]] * 2000), "a list of 1 to 1024"),
-    "a setting too many": (lambda c, a: c.update(dtype="float32"), "config is no dict with"),
+    "no layers": (lambda c, a: c.pop("layers"), "config is no dict of dtype and layers"),
+    "layers are none": (lambda c, a: c["layers"].clear(), "layers is no list of 1 to 1024"),
+    "layers are a dict": (lambda c, a: c.update(layers={}), "layers is no list of 1 to 1024"),
+    "layers are many": (lambda c, a: c["layers"].extend([[]] * 2000), "no list of 1 to 1024"),
+    "a setting too many": (lambda c, a: c.update(x=1), "config is no dict of dtype and layers"),
+    "another dtype": (lambda c, a: c.update(dtype="float64"), "layers' dtypes are float32, float"),
+    "no dtype": (lambda c, a: c.update(dtype=["f4"]), "dtype is .'f4'.; expected one of"),
     "a row of two": (lambda c, a: c["layers"].append(["x", "LastStep"]), "expected .name, kind"),
     "a row of numbers": (lambda c, a: c["layers"].append([1, 2, 3]), "expected .name, kind"),
     "a name twice": (lambda c, a: c["layers"].append(["relu", "LastStep", {}]), "comes twice"),
@@ -273,7 +275,7 @@ DISAGREE = {
     "huge outputs": (lambda c, a: options(c, "head").update(output_size=HUGE), "weight has sh"),
     "a bias of text": (lambda c, a: options(c, "head").update(bias="no"), "bias is 'no'"),
     "no bias": (lambda c, a: options(c, "head").update(bias=False), "unknown .'bias'"),
-    "a dtype that differs": (lambda c, a: options(c, "head").update(dtype="float64"), "dtypes are"),
+    "a dtype that differs": (lambda c, a: options(c, "head").update(dtype="float64"), "dtype"),
     "an array missing": (lambda c, a: a.pop("head.bias"), "'head': linear: parameters does"),
     "an array too many": (lambda c, a: a.update({"head.x": np.ones(1)}), "unknown .'x'"),
     "an array of relu": (lambda c, a: a.update({"relu.x": np.ones(1)}), "'relu': it has the array"),
@@ -318,5 +320,5 @@ def test_many_arrays_and_many_layers_take_no_time():
     arrays = {f"{k}.x": np.zeros(1) for k in range(200_000)}
     began = time.monotonic()
     with pytest.raises(InputError, match="'0': it has the array"):
-        lk.Sequential.from_parameters({"layers": rows}, arrays)
+        lk.Sequential.from_parameters({"dtype": "float32", "layers": rows}, arrays)
     assert time.monotonic() - began < 5  # a look at every pair takes a minute

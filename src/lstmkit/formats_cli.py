@@ -13,7 +13,7 @@ from lstmkit import loading
 from lstmkit.converting import Check, Unproved, convert, format_of
 from lstmkit.formats.base import Model
 from lstmkit.layers import LSTM
-from lstmkit.layers.links import describe, parameters_of, sizes_of
+from lstmkit.layers.links import describe, parameters_of, sizes_of, variants
 from lstmkit.shapes import InputError
 from lstmkit.showing import count, shown, table
 from lstmkit.tasks.language_model import LanguageModel
@@ -77,13 +77,14 @@ def _layers(model: Model) -> list[tuple[str, str, str, str]]:
 def _stack(name: str, lstm: LSTM) -> list[tuple[str, str, str, str]]:
     """Return a row for each layer of a stack."""
     rows = []
-    both = ", both directions" if lstm.bidirectional else ""
+    more = ["both directions"] if lstm.bidirectional else []
+    more += variants(lstm)
     for k in range(lstm.num_layers):
         takes = lstm.input_size if k == 0 else lstm.output_size
         ends = (f"_l{k}", f"_l{k}_reverse")
         own = [array.size for key, array in lstm.parameters.items() if key.endswith(ends)]
         sizes = f"{takes} -> {lstm.output_size}"
-        what = f"LSTM, {lstm.hidden_size} units{both}"
+        what = ", ".join([f"LSTM of {lstm.hidden_size}", *more])
         rows.append((f"{name}l{k}", what, sizes, f"{sum(own):,}"))
     return rows
 

@@ -83,7 +83,7 @@ def describe(path: str | os.PathLike[str]) -> Contents:
         facts.insert(0, ("model", kind))
         own = "parameters/"
         arrays = {name[len(own) :]: a for name, a in arrays.items() if name.startswith(own)}
-    facts += [(name, _text(value)) for name, value in config.items()]
+    facts += [(name, _text(value)) for name, value in config.items() if name != "layers"]
     if kind in _MAKERS:
         model = _load_ours(file)
     else:

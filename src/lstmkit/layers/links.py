@@ -7,11 +7,27 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from lstmkit.cell import DEFAULT_ACTIVATIONS
 from lstmkit.layers.feedforward import Embedding, Linear
 from lstmkit.layers.inference import Activation, LastStep, Masking
+from lstmkit.layers.lstm import LSTM
 from lstmkit.layers.recurrent import Bidirectional, Recurrent
 from lstmkit.shapes import Array, InputError
 
+# Those of `LSTM`'s options that change what it computes in use, and what they are if left out.
+PARTS: dict[str, Any] = {
+    "bias": True,
+    "proj_size": 0,
+    "peepholes": False,
+    "coupled_gates": False,
+    "layer_norm": False,
+    "cell_clip": None,
+    "gate_clip": None,
+    "activations": DEFAULT_ACTIVATIONS,
+    "zoneout": [0.0, 0.0],
+    "learn_initial_state": False,
+    "bfloat16": False,
+}
 Layer = Embedding | Recurrent | Bidirectional | Linear | Activation | Masking | LastStep
 
 
@@ -38,7 +54,19 @@ def describe(layer: Layer) -> str:
         sizes.append(f"num_layers={lstm.num_layers}")
     if lstm.bidirectional:
         sizes.append("bidirectional")
-    return f"LSTM({', '.join(sizes + flags)})"
+    return f"LSTM({', '.join([*sizes, *variants(lstm), *flags])})"
+
+
+def variants(lstm: LSTM) -> list[str]:
+    """Name what an LSTM has beyond the plain equations, as one writes it in Python."""
+    found = []
+    for name in PARTS:
+        value = lstm.config[name]
+        if name == "activations":
+            value = tuple(tuple(a) if isinstance(a, list) else a for a in value)
+        if value != PARTS[name]:
+            found.append(name if value is True else f"{name}={value!r}")
+    return found
 
 
 def parameters_of(layer: Layer) -> dict[str, Array]:
@@ -65,11 +93,17 @@ def config_of(layer: Layer) -> dict[str, Any]:
         return {"function": list(function) if isinstance(function, tuple) else function}
     if isinstance(layer, Masking):
         return {"value": layer.value}
+    if isinstance(layer, Embedding | Linear):  # the chain's config says it once
+        return {name: value for name, value in layer.config.items() if name != "dtype"}
     return {} if isinstance(layer, LastStep) else layer.config
 
 
 def from_config(
-    name: str, kind: str, config: Mapping[str, Any], parameters: Mapping[str, ArrayLike]
+    name: str,
+    kind: str,
+    config: Mapping[str, Any],
+    parameters: Mapping[str, ArrayLike],
+    dtype: str,
 ) -> Layer:
     """Make a layer from its kind, `config_of` and arrays, which are copied.
 
@@ -82,7 +116,7 @@ def from_config(
         If any of it cannot be used; the message begins with the layer's name.
     """
     try:
-        return _make(kind, dict(config), dict(parameters))
+        return _make(kind, dict(config), dict(parameters), dtype)
     except KeyError as error:
         why = f"its config lacks {error}"
     except (
@@ -95,8 +129,12 @@ def from_config(
     raise InputError(f"sequential: layer {name!r:.60}: {why:.500}")
 
 
-def _make(kind: str, config: dict[str, Any], parameters: dict[str, Any]) -> Layer:
+def _make(kind: str, config: dict[str, Any], parameters: dict[str, Any], dtype: str) -> Layer:
     layer: Layer
+    if kind in ("Embedding", "Linear"):
+        if "dtype" in config:
+            raise InputError("its config has a dtype; expected it in the chain's config alone")
+        config = {**config, "dtype": dtype}
     if kind in WITH_ARRAYS:
         layer = WITH_ARRAYS[kind].from_parameters(config, parameters)
         return layer

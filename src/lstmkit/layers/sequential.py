@@ -27,6 +27,7 @@ from lstmkit.shapes import (
     InputError,
     boolean_array,
     integer_array,
+    one_of,
     positive_integer,
     real_array,
 )
@@ -278,7 +279,7 @@ class Sequential:
     def config(self) -> dict[str, Any]:
         """What `from_parameters` makes it of again: JSON values."""
         layers = [[name, type(a).__name__, config_of(a)] for name, a in self.layers.items()]
-        return {"layers": layers}
+        return {"dtype": self.dtype.name, "layers": layers}
 
     @classmethod
     def from_parameters(
@@ -291,9 +292,12 @@ class Sequential:
         InputError
             If a name is missing or unknown, or a shape disagrees with the config.
         """
-        rows = config.get("layers") if isinstance(config, Mapping) else None
-        if not isinstance(rows, list | tuple) or not 0 < len(rows) <= MOST or len(config) != 1:
-            raise InputError(f"sequential: config is no dict with a list of 1 to {MOST} layers")
+        if not isinstance(config, Mapping) or set(config) != {"dtype", "layers"}:
+            raise InputError("sequential: config is no dict of dtype and layers")
+        rows, dtype = config["layers"], config["dtype"]
+        if not isinstance(rows, list | tuple) or not 0 < len(rows) <= MOST:
+            raise InputError(f"sequential: config: layers is no list of 1 to {MOST}")
+        one_of("sequential: config", "dtype", dtype, ("float32", "float64"))
         own: dict[str, dict[str, ArrayLike]] = {}
         for key, array in parameters.items():
             name, _, short = key.partition(".")
@@ -308,13 +312,18 @@ class Sequential:
             name, kind, options = row
             if name in layers:
                 raise InputError(f"sequential: config: the layer {name!r:.60} comes twice")
-            layers[name] = from_config(name, kind, options, own.pop(name, {}))
+            layers[name] = from_config(name, kind, options, own.pop(name, {}), dtype)
         if own:
             raise InputError(
                 f"sequential: the arrays of {min(own)!r:.60} belong to no layer; expected those of "
                 f"{', '.join(layers):.200}"
             )
-        return cls(layers)
+        chain = cls(layers)
+        if chain.dtype != dtype:
+            raise InputError(
+                f"sequential: config: dtype is {dtype!r} and the layers' is {chain.dtype}"
+            )
+        return chain
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the config and the weights to one safetensors file, whole or not at all."""
