@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lstmkit import loading, store
 from lstmkit.formats.base import Model
 from lstmkit.formats.detect import Format, recognize
-from lstmkit.formats.peers import NotRun, compare, largest_difference, random_input
-from lstmkit.layers import LSTM, Bidirectional, Recurrent, Sequential
+from lstmkit.formats.peers import (
+    NotRun,
+    as_chain,
+    compare,
+    largest_difference,
+    random_input,
+)
+from lstmkit.layers import Bidirectional, Recurrent, Sequential
 from lstmkit.shapes import InputError
 from lstmkit.tasks.language_model import LanguageModel
 
@@ -30,7 +37,7 @@ SUFFIXES = {
 
 
 class Check(NamedTuple):
-    """One file, run by another program than the model that it was read into or written from.
+    """A file was run, and so was our model that was read from it or written to it.
 
     Attributes
     ----------
@@ -41,8 +48,6 @@ class Check(NamedTuple):
         The largest difference from our model's outputs, and the largest of these.
     tolerance : float
         Of the difference.
-    why : str
-        Why the file's own library did not run it; empty if it did.
     """
 
     file: str
@@ -50,20 +55,49 @@ class Check(NamedTuple):
     difference: float
     size: float
     tolerance: float
-    why: str = ""
 
     @property
     def good(self) -> bool:
-        """Whether the difference is a number within the tolerance."""
-        return self.difference <= self.tolerance and math.isfinite(self.size)
+        """Whether the difference is within the tolerance; nan is not."""
+        return self.difference <= self.tolerance
+
+    def __str__(self) -> str:
+        verdict = "the same" if self.good else "NOT the same"
+        return (
+            f"{self.file}, run by {self.by}: largest difference {self.difference:.1e} in outputs "
+            f"up to {self.size:.2g}: {verdict} (tolerance {self.tolerance:.1e})"
+        )
+
+
+class Conversion(NamedTuple):
+    """What `convert` did.
+
+    Attributes
+    ----------
+    model : LSTM, Sequential or LanguageModel
+        What was read.
+    checks : list of Check
+        Of the file that was read, if its library ran it, and of the one that was written.
+    notes : list of str
+        What else there is to know, a line each.
+    """
+
+    model: Any
+    checks: list[Check]
+    notes: list[str]
+
+    @property
+    def good(self) -> bool:
+        """Whether every check is."""
+        return all(check.good for check in self.checks)
 
 
 class Unproved(Exception):
     """What was written does not compute the same; nothing has been left behind."""
 
-    def __init__(self, checks: list[Check]) -> None:
-        super().__init__("the converted model does not compute the same")
-        self.checks = checks
+    def __init__(self, conversion: Conversion) -> None:
+        super().__init__("the files do not compute the same")
+        self.conversion = conversion
 
 
 def convert(
@@ -74,7 +108,7 @@ def convert(
     state_dict: bool = False,
     libraries: bool = True,
     **options: Any,
-) -> tuple[Any, list[Check]]:
+) -> Conversion:
     """Read a model, write it in another format, and prove that both files compute the same.
 
     Each file is run on random input: by its own library where that is installed, else by what
@@ -94,13 +128,6 @@ def convert(
         program opens it then.
     **options
         Of the target's writer: ``opset``, ``states``, ``lengths`` of `lstmkit.formats.onnx.save`.
-
-    Returns
-    -------
-    model : LSTM, Sequential or LanguageModel
-        What was read.
-    checks : list of Check
-        That of the source, if its library ran it, and that of the target.
 
     Raises
     ------
@@ -123,26 +150,32 @@ def convert(
         )
     opened = loading.load(source, prefix)
     store.check_writable(target)
-    model = opened.network if isinstance(opened, LanguageModel) else opened
-    checks: list[Check] = []
-    if libraries and recognize_file(source) is not Format.LSTMKIT:
-        found = _by_library(Path(source), model, _prefix_of(source, prefix))
-        checks += [found] if isinstance(found, Check) else []
+    model: Model = opened.network if isinstance(opened, LanguageModel) else opened
+    _check_finite(source, model)
+    done = Conversion(opened, [], [])
+    if not os.path.isdir(source) and recognize(source) is not Format.LSTMKIT:
+        contents = loading.describe(source)
+        others = [a for a in contents.left_over if not a.startswith(f"prefix {prefix!r}:")]
+        if others:
+            done.notes.append(
+                f"{os.fspath(source)} holds more, which is left out ({len(others)} lines of "
+                f"lstmkit info): {others[0]:.80}"
+            )
+        if prefix is None:
+            prefix = dict(contents.facts).get("prefix", "none")
+            prefix = "" if prefix == "none" else prefix
+        if libraries:
+            _by_library(done, Path(source), model, prefix)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / Path(target).name
         _write(format, opened if format is Format.LSTMKIT else model, draft, options)
-        why = "" if format is Format.LSTMKIT else "other libraries were not asked"
-        found = why
-        if libraries and format is not Format.LSTMKIT:
-            found = _by_library(draft, model, "")
-        if not isinstance(found, Check):
-            found = _by_reading(format, draft, model, found)
-        checks.append(found)
-        if not all(check.good for check in checks):
-            raise Unproved(checks)
+        if format is Format.LSTMKIT or not libraries or not _by_library(done, draft, model, ""):
+            _by_reading(done, format, draft, model)
+        if not done.good:
+            raise Unproved(done)
         with store.atomic_write(target) as file, open(draft, "rb") as written:
             shutil.copyfileobj(written, file)
-    return opened, checks
+    return done
 
 
 def format_of(target: PathLike, state_dict: bool = False) -> Format:
@@ -151,34 +184,32 @@ def format_of(target: PathLike, state_dict: bool = False) -> Format:
     suffix = Path(name).suffix.lower()
     if suffix in (".h5", ".hdf5"):
         raise InputError(
-            f"convert: {name!r} asks for HDF5, which holds weights without saying what they are "
-            "for, or is Keras's old format; expected .keras"
+            f"convert: {name!r} asks for HDF5, which holds weights without their layers, or is "
+            "Keras's old format; expected .keras"
         )
     if suffix not in SUFFIXES:
         raise InputError(
             f"convert: {name!r} does not end in a format's name; expected {', '.join(SUFFIXES)}"
         )
-    if state_dict and suffix == ".safetensors":
-        return Format.PYTORCH
-    if state_dict and SUFFIXES[suffix] is not Format.PYTORCH:
+    format = SUFFIXES[suffix]
+    if state_dict and format not in (Format.PYTORCH, Format.LSTMKIT):
         raise InputError(
             f"convert: a state dict is asked for and {name!r} ends in {suffix}; expected "
             ".safetensors, .pt or .pth"
         )
-    return SUFFIXES[suffix]
+    return Format.PYTORCH if state_dict else format
 
 
-def recognize_file(path: PathLike) -> Format:
-    """Return a file's format; a run's folder is ours."""
-    return Format.LSTMKIT if os.path.isdir(path) else recognize(path)
-
-
-def _prefix_of(source: PathLike, prefix: str | None) -> str:
-    """Return the prefix of the LSTM that was read."""
-    if prefix is None and recognize_file(source) in (Format.PYTORCH, Format.SAFETENSORS):
-        found = dict(loading.describe(source).facts).get("prefix", "none")
-        return "" if found == "none" else found
-    return prefix or ""
+def _check_finite(source: PathLike, model: Model) -> None:
+    """Refuse what has nothing to compare."""
+    chain = as_chain(model)
+    with np.errstate(all="ignore"):
+        y = chain(random_input(chain))[0]
+    if not np.isfinite(y).all():
+        raise InputError(
+            f"convert: what {os.fspath(source)!r} computes is not finite, so that nothing can be "
+            "proved; expected weights without nan and inf"
+        )
 
 
 def _write(format: Format, model: Any, path: Path, options: dict[str, Any]) -> None:
@@ -191,31 +222,31 @@ def _write(format: Format, model: Any, path: Path, options: dict[str, Any]) -> N
         raise InputError(f"convert: {error}") from None
 
 
-def _tolerance(model: Model, size: float) -> float:
-    return TOLERANCE[model.dtype.name] * size
-
-
-def _by_library(path: Path, model: Model, prefix: str) -> Check | str:
-    """Check a file by its own library; or say why that could not be."""
+def _by_library(done: Conversion, path: Path, model: Model, prefix: str) -> bool:
+    """Check a file by its own library; False, with a note, if that could not be."""
     try:
-        by, difference, size = largest_difference(path, model, prefix)
+        by, difference, size, dtype = largest_difference(path, model, prefix)
     except NotRun as error:
-        return str(error)
-    return Check(path.name, by, difference, size, _tolerance(model, size))
+        done.notes.append(f"{path.name} was not run by its own library: {error}")
+        return False
+    coarsest = max(TOLERANCE.get(dtype, 1e-2), TOLERANCE[model.dtype.name])
+    done.checks.append(Check(path.name, by, difference, size, coarsest * size))
+    return True
 
 
-def _by_reading(format: Format, path: Path, model: Model, why: str) -> Check:
+def _by_reading(done: Conversion, format: Format, path: Path, model: Model) -> None:
     """Check a file by what is read in it."""
-    chain = Sequential({"lstm": model}) if isinstance(model, LSTM) else model
-    if format is Format.PYTORCH and not isinstance(model, LSTM):
+    chain = as_chain(model)
+    again: Any
+    if format is Format.PYTORCH and isinstance(model, Sequential):
         again = _from_state_dict(path, chain)
     else:
         again = loading.load(path)
         again = again.network if isinstance(again, LanguageModel) else again
     x = random_input(chain)
-    y = again(x)[0]
-    difference, size = compare(chain(x)[0], y)
-    return Check(path.name, "lstmkit", difference, size, _tolerance(model, size), why)
+    difference, size = compare(chain(x)[0], again(x)[0])
+    tolerance = TOLERANCE[model.dtype.name] * size
+    done.checks.append(Check(path.name, "lstmkit", difference, size, tolerance))
 
 
 def _from_state_dict(path: Path, chain: Sequential) -> Sequential:

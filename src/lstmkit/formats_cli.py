@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from lstmkit import loading
-from lstmkit.converting import Check, Unproved, convert, format_of
+from lstmkit.converting import Conversion, Unproved, convert, format_of
 from lstmkit.formats.base import Model
+from lstmkit.formats.detect import Format
 from lstmkit.layers import LSTM
 from lstmkit.layers.links import describe, parameters_of, sizes_of, variants
 from lstmkit.shapes import InputError
@@ -123,49 +124,33 @@ def convert_command(
     Each file is run by its own library (torch, keras, onnxruntime) where that is installed, else
     by what lstmkit reads in it. What differs is not written: exit code 1.
     """
-    format_of(target, state_dict)
+    format = format_of(target, state_dict)
     if target.exists() and not force:
         raise InputError(f"convert: {target} is already there; expected another OUT, or --force")
     options = {"opset": opset, "states": states or None, "lengths": lengths or None}
     given = {name: value for name, value in options.items() if value is not None}
     try:
-        model, checks = convert(
+        done = convert(
             source, target, prefix=prefix, state_dict=state_dict, libraries=not alone, **given
         )
     except Unproved as error:
-        _show(error.checks)
+        _show(error.conversion)
         typer.echo(f"lstmkit: convert: {error}; {target} was not written", err=True)
         raise typer.Exit(UNPROVED) from None
-    _show(checks)
-    if isinstance(model, LanguageModel) and not loading_as_text(target):
-        known = (
-            "256 bytes" if model.vocabulary is None else count(len(model.vocabulary), "character")
-        )
+    _show(done)
+    model = done.model
+    if isinstance(model, LanguageModel) and format is not Format.LSTMKIT:
+        letters = model.vocabulary
+        known = "256 bytes" if letters is None else count(len(letters), "character")
         typer.echo(
-            f"{target} takes and gives numbers of tokens: the vocabulary of {known} is not in it "
-            f"(keep {source})"
+            f"note: {target} reads and writes the numbers of tokens; the vocabulary of {known} "
+            f"stays in {source}"
         )
-    size = os.path.getsize(target)
-    typer.echo(f"{target}: {size:,} bytes, proved")
+    typer.echo(f"{target}: {os.path.getsize(target):,} bytes, proved")
 
 
-def loading_as_text(target: Path) -> bool:
-    """Whether the file is ours, which keeps the vocabulary."""
-    return target.suffix.lower() == ".safetensors"
-
-
-def _show(checks: list[Check]) -> None:
-    rows = [
-        (
-            shown(check.file),
-            check.by,
-            f"{check.difference:.2g}",
-            f"{check.size:.2g}",
-            "the same" if check.good else f"differs (more than {check.tolerance:.2g})",
-        )
-        for check in checks
-    ]
-    table(("file", "run by", "largest difference", "largest output", "verdict"), rows)
-    for check in checks:
-        if check.why:
-            typer.echo(f"({check.file} was run by lstmkit: {check.why})")
+def _show(done: Conversion) -> None:
+    for check in done.checks:
+        typer.echo(shown(str(check)))
+    for note in done.notes:
+        typer.echo(f"note: {shown(note)}")

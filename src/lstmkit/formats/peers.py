@@ -21,11 +21,15 @@ PathLike = str | os.PathLike[str]
 BATCH, STEPS = 3, 7
 
 
+Found = tuple[str, float, float, str]
+"""The library, the largest difference and output, and the dtype of its outputs."""
+
+
 class NotRun(Exception):
     """The library did not run the file; the message says why."""
 
 
-def largest_difference(path: PathLike, model: Model, prefix: str = "") -> tuple[str, float, float]:
+def largest_difference(path: PathLike, model: Model, prefix: str = "") -> Found:
     """Run a file in its own library, and the model that was read from it or written to it here.
 
     Parameters
@@ -43,6 +47,8 @@ def largest_difference(path: PathLike, model: Model, prefix: str = "") -> tuple[
         The library and its version.
     difference, size : float
         The largest difference of two outputs, and the largest output, on random input.
+    dtype : str
+        That of the library's outputs.
 
     Raises
     ------
@@ -50,14 +56,12 @@ def largest_difference(path: PathLike, model: Model, prefix: str = "") -> tuple[
         If the library is not installed, or cannot run the file.
     """
     format = recognize(path)
-    chain = Sequential({"lstm": model}) if isinstance(model, LSTM) else model
-    if format is Format.LSTMKIT:
-        raise NotRun("it is lstmkit's own")
-    library = {Format.KERAS: _keras, Format.ONNX: _onnx}.get(format)
     try:
-        if library is None:
-            return _torch(path, model, prefix)
-        return library(path, chain)
+        if format is Format.KERAS:
+            return _keras(path, as_chain(model))
+        if format is Format.ONNX:
+            return _onnx(path, as_chain(model))
+        return _torch(path, model, prefix)
     except NotRun:
         raise
     except ImportError as error:
@@ -65,6 +69,11 @@ def largest_difference(path: PathLike, model: Model, prefix: str = "") -> tuple[
     except Exception as error:  # whatever a library raises: it is not ours to judge
         words = " ".join(str(error).split())
         raise NotRun(f"it failed: {type(error).__name__}: {words:.200}") from None
+
+
+def as_chain(model: Model) -> Sequential:
+    """Return a model as a chain of layers."""
+    return Sequential({"lstm": model}) if isinstance(model, LSTM) else model
 
 
 def random_input(chain: Sequential, batch: int = BATCH, steps: int = STEPS, seed: int = 0) -> Array:
@@ -100,7 +109,7 @@ def _version(name: str) -> str:
 # --------------------------------------------------------------------------------- PyTorch
 
 
-def _torch(path: PathLike, model: Model, prefix: str) -> tuple[str, float, float]:
+def _torch(path: PathLike, model: Model, prefix: str) -> Found:
     torch = _library("torch")
     if recognize(path) is Format.SAFETENSORS:
         tensors = dict(_library("safetensors.torch").load_file(os.fspath(path)))
@@ -109,7 +118,7 @@ def _torch(path: PathLike, model: Model, prefix: str) -> tuple[str, float, float
             _flat("", torch.load(os.fspath(path), map_location="cpu", weights_only=True))
         )
     start = f"{prefix.removesuffix('.')}." if prefix else ""
-    chain = Sequential({"lstm": model}) if isinstance(model, LSTM) else model
+    chain = as_chain(model)
     x = random_input(chain)
     ours, _ = chain(x)
     with torch.no_grad():
@@ -120,7 +129,7 @@ def _torch(path: PathLike, model: Model, prefix: str) -> tuple[str, float, float
                 key[len(here) :]: tensor for key, tensor in tensors.items() if key.startswith(here)
             }
             y = _torch_layer(torch, layer, own)(y)
-    return f"PyTorch {torch.__version__}", *compare(ours, y.numpy())
+    return f"PyTorch {torch.__version__}", *compare(ours, y.numpy()), ours.dtype.name
 
 
 def _flat(path: str, tree: Any) -> list[tuple[str, Any]]:
@@ -148,7 +157,7 @@ def _torch_layer(torch: Any, layer: Any, own: dict[str, Any]) -> Callable[[Any],
     elif isinstance(layer, Linear):
         bias = "bias" in layer.parameters
         module = torch.nn.Linear(layer.input_size, layer.output_size, bias=bias)
-    elif isinstance(layer, Recurrent) and not (layer.backwards or layer.last or layer.repeat):
+    elif isinstance(layer, Recurrent) and not layer.backwards:
         lstm = layer.lstm
         module = torch.nn.LSTM(
             lstm.input_size,
@@ -165,19 +174,19 @@ def _torch_layer(torch: Any, layer: Any, own: dict[str, Any]) -> Callable[[Any],
         raise NotRun(f"a state dict does not hold how a {type(layer).__name__} is run")
     wanted = module.state_dict()
     module.load_state_dict({key: own[key] for key in wanted if key in own})
-    module = module.to(getattr(torch, layer_dtype(layer)))
-    return lambda y: module(y)[0] if isinstance(layer, Recurrent) else module(y)
-
-
-def layer_dtype(layer: Any) -> str:
-    """Return the dtype's name of a layer with weights."""
-    return str(next(iter(layer.parameters.values())).dtype.name)
+    module = module.to(getattr(torch, next(iter(layer.parameters.values())).dtype.name))
+    if not isinstance(layer, Recurrent):
+        return lambda y: module(y)
+    if layer.last:  # the end of each direction's reading
+        both = 2 if layer.lstm.bidirectional else 1
+        return lambda y: module(y)[1][0][-both:].transpose(0, 1).reshape(len(y), -1)
+    return lambda y: module(y)[0]
 
 
 # ----------------------------------------------------------------------------------- Keras
 
 
-def _keras(path: PathLike, chain: Sequential) -> tuple[str, float, float]:
+def _keras(path: PathLike, chain: Sequential) -> Found:
     if "KERAS_BACKEND" not in os.environ:
         backends = {"tensorflow": "tensorflow", "torch": "torch", "jax": "jax", "numpy": "numpy"}
         installed = [k for k in backends if importlib.util.find_spec(backends[k]) is not None]
@@ -191,13 +200,13 @@ def _keras(path: PathLike, chain: Sequential) -> tuple[str, float, float]:
     x = random_input(chain, batch, steps)
     theirs = keras.ops.convert_to_numpy(model(x, training=False))
     name = f"Keras {keras.__version__} ({keras.backend.backend()})"
-    return name, *compare(chain(x)[0], np.asarray(theirs))
+    return name, *compare(chain(x)[0], np.asarray(theirs)), model.compute_dtype
 
 
 # ------------------------------------------------------------------------------------ ONNX
 
 
-def _onnx(path: PathLike, chain: Sequential) -> tuple[str, float, float]:
+def _onnx(path: PathLike, chain: Sequential) -> Found:
     onnxruntime = _library("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -226,7 +235,7 @@ def _onnx(path: PathLike, chain: Sequential) -> tuple[str, float, float]:
                 best = min(best, compare(ours, theirs))
     if best[1] == 0 and best[0] == float("inf"):
         raise NotRun("none of its outputs has the shape of ours")
-    return f"ONNX Runtime {_version('onnxruntime')}", *best
+    return f"ONNX Runtime {_version('onnxruntime')}", *best, outputs[0].dtype.name
 
 
 def _numpy_dtype(name: str) -> str:
