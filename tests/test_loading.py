@@ -265,6 +265,36 @@ def test_arrays_of_another_dtype_than_the_configs_are_refused(tmp_path):
         load(tmp_path / "m")
 
 
+FIXTURES = Path(__file__).parent / "fixtures" / "store"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("lstm", lk.LSTM),
+        ("coupled", lk.LSTM),
+        ("sequential", lk.Sequential),
+        ("language_model", LanguageModel),
+        ("checkpoint", LanguageModel),
+    ],
+)
+def test_files_of_format_1_stay_readable(tmp_path, name, kind):
+    """Written by tests/fixtures/store/make_store.py with lstmkit 0.1.0; never written again."""
+    file = FIXTURES / f"{name}.safetensors"
+    model = load(file)
+    assert type(model) is kind
+    with np.load(FIXTURES / "expected.npz") as expected:
+        numbers = name in ("lstm", "coupled")
+        y, _ = model(expected["x"] if numbers else expected["tokens"])
+        np.testing.assert_allclose(y, expected[name], rtol=0, atol=2e-6)  # float32
+    described = describe(file)
+    assert described.format == "lstmkit 1 (safetensors)"
+    assert described.model is not None
+    if name != "checkpoint":  # and while 1 is the newest, we write what we wrote
+        model.save(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == file.read_bytes()
+
+
 # ------------------------------------------------------------------------------- other formats
 
 
