@@ -69,7 +69,7 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
     W, R, B, P = (constant(given[k]) for k in (1, 2, 3, 7))
     if W is None or R is None or (given[3] and B is None) or (given[7] and P is None):
         return None
-    found = directions(str(node), node.attributes, W, R, B, P)
+    found = directions(str(node), _shortened(node.attributes, W), W, R, B, P)
     size, hidden = found[0].cell.input_size, found[0].cell.hidden_size
     batch_first = node.attributes.get("layout", 0) == 1
     x = shown(given[0])
@@ -125,6 +125,20 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
         axes = [row, one, last] if batch_first else [one, row, last]
         values.append(Value(STATES, array, None, axes, items=items))
     return values
+
+
+def _shortened(attributes: dict[str, Any], weight: Array) -> dict[str, Any]:
+    """Return single-precision numbers as they were written: 0.3, which a file has as 0.30000001."""
+    if weight.dtype == np.float64:
+        return attributes
+    short = dict(attributes)
+    for name in ("activation_alpha", "activation_beta", "clip"):
+        value = attributes.get(name)
+        if isinstance(value, float):
+            short[name] = float(str(np.float32(value)))
+        elif isinstance(value, list):
+            short[name] = [float(str(np.float32(one))) for one in value]
+    return short
 
 
 def _probed(states: Given) -> Given:

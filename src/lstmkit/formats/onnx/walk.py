@@ -198,7 +198,7 @@ class Walk:
             self.unknown.append(f"{node}: only the layers in its body were read, not its turns")
             inner: Scope = ChainMap({}, scope)
             for one in body.inputs:
-                inner[one.name] = Value()
+                inner[one.name] = Value(GIVEN, None, Link("input", None, one.name))
             self.graph(body, inner)
         else:
             self.unknown.append(f"{node}: not understood (gives {', '.join(node.outputs)!r:.100})")
