@@ -371,3 +371,10 @@ def test_every_changed_byte_is_survived(tmp_path):
         assert contents.model is not None or contents.left_over
         survived += 1
     assert survived > 50  # most bytes are names and weights
+
+
+def test_numbers_that_are_not_finite_are_read_as_they_are(tmp_path):
+    w, r, b = weights()
+    w[0, 0, 0], b[0, 5] = np.inf, np.nan
+    lstm = load(tmp_path, lstm_file(tensors=[tensor("W", w), tensor("R", r), tensor("B", b)]))
+    assert lstm.parameters["weight_ih_l0"][0, 0] == np.inf

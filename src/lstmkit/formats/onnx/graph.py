@@ -9,6 +9,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from lstmkit.formats.onnx.protobuf import Reader, Value
 from lstmkit.formats.onnx.tensors import DTYPES, Files, Tensor, Unreadable, read_tensor
 from lstmkit.shapes import Array, InputError
@@ -191,6 +193,9 @@ class _Maker:
                 node.domain = "" if domain == "ai.onnx" else domain
         if not node.op:
             raise reader.damaged("a node has no operator")
+        held = node.attributes.get("value")
+        if isinstance(held, np.ndarray) and held.ndim and node.outputs:
+            self.keep(Tensor(node.outputs[0], held.dtype.name, held))
         node.opset = self.whole.opsets.get(node.domain, 0)
         return node
 
@@ -231,8 +236,6 @@ class _Maker:
             tensor = read_tensor(reader, reader.bytes(found[-1]), self.files)
         except Unreadable:
             return name, None
-        if tensor.array.ndim:
-            self.keep(tensor)
         return name, tensor.array
 
     def named(self, data: memoryview) -> Named:
