@@ -71,7 +71,8 @@ def load(path: str | os.PathLike[str]) -> Any:
         return _MAKERS[kind](config, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         raise InputError(
-            f"load: {str(file)!r} does not hold a whole {kind} ({shown(error)}); take another copy of it"
+            f"load: {str(file)!r} does not hold a whole {kind} ({shown(error)}); take another copy "
+            "of it"
         ) from None
 
 

@@ -27,9 +27,9 @@ class InputError(ValueError):
 
 
 def shown(value: object, most: int = 200) -> str:
-    """Write what somebody else said, or what a file holds, so that it fits into an error's line.
+    r"""Write what somebody else said, or what a file holds, so that it fits into an error's line.
 
-    >>> shown("a name\\nof two lines")
+    >>> shown("a name\nof two lines")
     'a name�of two lines'
     """
     text = str(value)

@@ -71,7 +71,7 @@ class Inputs:
 
 
 def work(name: str, first: int, end: int, step: int, place: str) -> None:
-    """Judge each step-th input of a range; print problems, a JSON line each, and at last a count."""
+    """Judge each step-th input of a range; print problems and a count, a JSON line each."""
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     refusals: Counter[str] = Counter()
