@@ -19,7 +19,11 @@ from lstmkit.formats.onnx.walk import FLOW, STATES, UNKNOWN, Value, Walk
 from lstmkit.shapes import Array, InputError
 
 MOST_LINES = 50  # of what was not understood
-TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # between the model and the graph, of the largest
+TOLERANCE = {
+    "float16": 2e-2,
+    "float32": 1e-4,
+    "float64": 1e-9,
+}  # between the model and the graph, of the largest
 PathLike = str | os.PathLike[str]
 
 
@@ -170,8 +174,8 @@ def _check(walk: Walk, main: Value, model: Model, scope: dict[str, Value]) -> li
         return [f"{DIFFERS}: {theirs.shape} numbers, and {y.shape}"]
     difference = float(np.abs(expected.reshape(y.shape) - y).max(initial=0))
     scale = max(1.0, float(np.abs(y).max(initial=0)))
-    dtype = y.dtype.name if theirs.dtype != np.float16 else "float16"
-    if not difference <= TOLERANCE.get(dtype, 2e-2) * scale:
+    tolerance = max(TOLERANCE.get(dtype.name, 1e-4) for dtype in (y.dtype, theirs.dtype))
+    if not difference <= tolerance * scale:
         return [f"{DIFFERS}: the largest difference is {difference:.2g}"]
     return []
 
