@@ -197,10 +197,16 @@ def test_heads(keras, L, tmp_path, name):
 
 def test_layers_that_do_nothing_in_inference(keras, L, tmp_path):
     layers = [
-        L.SpatialDropout1D(0.2), L.LSTM(4, return_sequences=True, dropout=0.3, recurrent_dropout=0.2),
-        L.Dropout(0.5), L.GaussianNoise(0.3), L.Bidirectional(L.LSTM(3, dropout=0.1)),
-        L.GaussianDropout(0.1), L.AlphaDropout(0.1), L.ActivityRegularization(0.1), L.Dense(2),
-    ]  # fmt: skip
+        L.SpatialDropout1D(0.2),
+        L.LSTM(4, return_sequences=True, dropout=0.3, recurrent_dropout=0.2),
+        L.Dropout(0.5),
+        L.GaussianNoise(0.3),
+        L.GaussianDropout(0.1),
+        L.AlphaDropout(0.1),
+        L.ActivityRegularization(0.1),
+        L.Bidirectional(L.LSTM(3, dropout=0.1)),
+        L.Dense(2),
+    ]
     compare(sequential(keras, layers), inputs(), tmp_path)
 
 
@@ -435,7 +441,7 @@ def test_states_that_go_elsewhere_are_refused(keras, L, tmp_path):
     start = keras.Input((None, 3))
     x, h, c = L.LSTM(3, return_sequences=True, return_state=True)(start)
     keras.Model(start, L.LSTM(3)(x, initial_state=[h, c])).save(tmp_path / "model.keras")
-    with pytest.raises(InputError, match="initial_state|takes 3 inputs"):
+    with pytest.raises(InputError, match=r"initial_state|takes 3 inputs"):
         ours.load(tmp_path / "model.keras")
 
 
@@ -551,7 +557,8 @@ def test_round_trips(keras, tmp_path_factory, sizes, bidirectional, bias, activa
 
 
 LACKS = {
-    "proj_size": {"proj_size": 2}, "peepholes": {"peepholes": True}, "layer_norm": {"layer_norm": True},
+    "proj_size": {"proj_size": 2}, "peepholes": {"peepholes": True},
+    "layer_norm": {"layer_norm": True},
     "coupled_gates": {"coupled_gates": True}, "cell_clip": {"cell_clip": 1.0},
     "gate_clip": {"gate_clip": 1.0}, "zoneout": {"zoneout": 0.1},
     "learn_initial_state": {"learn_initial_state": True},

@@ -95,7 +95,7 @@ def _archive(data: bytes) -> Opened:
 
 
 def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
-    """Return a member's bytes: no more than three times the size of the file (or 1 MB), whatever it says."""
+    """Return a member's bytes: at most three times the file's size (or 1 MB), whatever it says."""
     info = archive.getinfo(name)
     limit = max(3 * size, SMALL) if name == WEIGHTS else JSON_LIMIT
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
