@@ -359,15 +359,54 @@ def test_weights_alone_whose_order_is_open(keras, L, tmp_path):
     assert len(contents.arrays) == 5
 
 
-def test_smaller_floats_are_widened(keras, L, tmp_path):
-    keras.config.set_dtype_policy("mixed_float16")
-    model = sequential(keras, [L.LSTM(4, return_sequences=True), L.Dense(2)])
-    model.save(tmp_path / "model.keras")
-    contents = ours.read(tmp_path / "model.keras")
-    y, _ = contents.model(inputs())
-    assert y.dtype == np.float32
-    assert np.abs(y - model.predict(inputs(), verbose=0)).max() < 5e-3
-    assert any("computes in mixed_float16" in fact for _, fact in contents.facts)
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "bfloat16"])
+def test_smaller_floats_are_widened(keras, L, tmp_path, policy):
+    keras.config.set_dtype_policy(policy)
+    # PyTorch draws no orthogonal matrix of so small numbers.
+    layers = [L.LSTM(4, return_sequences=True, recurrent_initializer="zeros"), L.Dense(2)]
+    model = sequential(keras, layers)
+    for suffix in (".keras", ".weights.h5"):
+        path = tmp_path / f"model{suffix}"
+        model.save_weights(path) if "weights" in suffix else model.save(path)
+        contents = ours.read(path)
+        y, _ = contents.model(inputs())
+        assert y.dtype == np.float32
+        assert np.abs(y - model.predict(inputs(), verbose=0)).max() < 5e-2
+        weights = [np.asarray(w, "float32") for w in model.get_weights()]
+        kernel = contents.model.lstms[0].parameters["weight_ih_l0"].T
+        np.testing.assert_array_equal(kernel, weights[0])
+    facts = ours.read(tmp_path / "model.keras").facts
+    assert any(f"computes in {policy}" in fact for _, fact in facts)
+
+
+def test_the_paths_of_keras_2_13(keras, L, tmp_path):
+    """A reconstruction: those files have another word for ``layers`` (keras/src/saving)."""
+    import h5py
+
+    inner = keras.Sequential([L.LSTM(3, return_sequences=True), L.LSTM(3)])
+    model = sequential(keras, [L.LSTM(4, return_sequences=True), inner, L.Dense(2)])
+    model.save_weights(tmp_path / "new.weights.h5")
+    model.save(tmp_path / "new.keras")
+    word = "_layer_checkpoint_dependencies"
+    with h5py.File(tmp_path / "new.weights.h5") as new, h5py.File(tmp_path / "old", "w") as old:
+        new.visititems(
+            lambda name, item: (
+                old.create_dataset(name.replace("layers", word), data=item[()])
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+    with (
+        zipfile.ZipFile(tmp_path / "new.keras") as new,
+        zipfile.ZipFile(tmp_path / "old.keras", "w") as old,
+    ):
+        old.writestr("metadata.json", '{"keras_version": "2.13.1"}')
+        old.writestr("config.json", new.read("config.json"))
+        old.write(tmp_path / "old", "model.weights.h5")
+    x = inputs()
+    for file in ("old.keras", "new.keras"):
+        y, _ = ours.load(tmp_path / file)(x)
+        assert np.abs(y - model.predict(x, verbose=0)).max() <= 1e-5
 
 
 def test_an_optimizer_is_passed_over(keras, L, tmp_path):

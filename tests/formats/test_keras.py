@@ -322,7 +322,7 @@ def test_any_altered_bytes_are_survived(tmp_path, file):
     rng = np.random.default_rng(0)
     path = tmp_path / "model"
     errors = []
-    for _ in range(150):
+    for _ in range(60):
         data = bytearray(original)
         for place in rng.integers(0, len(data), rng.choice([1, 4, 30])):
             data[place] = rng.choice([0, 1, 255, rng.integers(256)])
@@ -331,7 +331,7 @@ def test_any_altered_bytes_are_survived(tmp_path, file):
             keras.read(path)
         except InputError as error:
             errors.append(str(error))
-    assert len(errors) > 20
+    assert len(errors) > 10
     assert not any("\n" in error for error in errors)
 
 
