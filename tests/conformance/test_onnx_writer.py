@@ -347,6 +347,26 @@ def test_an_activation_behind_a_product_keeps_its_digits(dtype, tmp_path):
     show(f"activations of products, {dtype}", counts)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [0.0, 0.1, -2.0])
+def test_masked_steps_become_0_for_layers_that_know_no_masks(value, dtype, tmp_path):
+    rng = np.random.default_rng(11)
+    layers = {"masking": Masking(value), "linear": Linear(3, 2, dtype=dtype, seed=0)}
+    layers |= {"lstm": lk.LSTM(2, 4, dtype=dtype, seed=0), "last": LastStep()}
+    x = rng.normal(size=(4, 6, 3)).astype(dtype)
+    x[rng.random((4, 6)) < 0.5] = value
+    for count in (2, 3, 4):
+        model = Sequential(dict([*layers.items()][:count]))
+        compare(model, session(model, tmp_path / "m.onnx"), x, None, None, Counter())
+
+
+def test_a_mask_that_is_no_token_marks_none(tmp_path):
+    layers = {"masking": Masking(0.5), "embedding": Embedding(4, 3, seed=0), "lstm": lk.LSTM(3, 4)}
+    model = Sequential(layers)
+    x = np.random.default_rng(12).integers(0, 4, (3, 5))
+    compare(model, session(model, tmp_path / "m.onnx"), x, None, None, Counter())
+
+
 # ------------------------------------------------------------------------------------ the file
 
 
