@@ -54,6 +54,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "formats.base": (4, BASE),
     "formats.pickles": (4, BASE),
     "formats.zips": (4, BASE),
+    "formats.infile": (4, BASE),
     "formats.statedicts": (4, BASE),
     "formats.torchfiles": (4, FILE),
     "formats.safefiles": (4, FILE),
