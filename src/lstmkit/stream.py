@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array
+
+from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array, shown
 
 State = tuple[Array, Array]
 
@@ -233,7 +234,7 @@ def _read(snapshot: bytes, starts: list[State], names: list[str]) -> list[State]
     try:
         arrays = safetensors.numpy.load(snapshot)
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"stream.restore: snapshot is damaged ({error})") from None
+        raise InputError(f"stream.restore: snapshot is damaged ({shown(error)})") from None
     expected = {
         name + letter: array
         for name, start in zip(names, starts, strict=True)

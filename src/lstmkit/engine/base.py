@@ -26,7 +26,7 @@ class InFile(Protocol):
     """A matrix that stays in a file: it is read each time it is used, and can be read in parts.
 
     `numpy.asarray` reads all of it. ``rows(parts)`` reads the rows of some slices, one after the
-    other, into one array that the next call may use again.
+    other, into one new array.
     """
 
     shape: tuple[int, ...]
@@ -34,7 +34,8 @@ class InFile(Protocol):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array: ...
 
-    def rows(self, parts: list[slice]) -> Array: ...
+    def rows(self, parts: list[slice]) -> Array:
+        """Read these rows."""
 
 
 def in_file(array: Any) -> bool:

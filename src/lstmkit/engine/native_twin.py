@@ -95,7 +95,7 @@ def _forget(identity: int, _: Any) -> None:
     _kept.pop(identity, None)
 
 
-PIECE = 2**20
+PIECE = 2**18
 """Bytes that are read at once from a matrix that stays in its file."""
 UNITS = 64  # as in native/kernel.hpp
 

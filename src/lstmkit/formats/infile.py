@@ -31,7 +31,7 @@ class OpenFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
-        self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed with the object
+        self._file = open(self._path, "rb", buffering=0)
         self._lock = Lock()
         self._stamp = self._now()
 

@@ -23,7 +23,7 @@ _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _FINDER_64 = struct.Struct("<4sLQL")
 _MOST_COMMENT = 65535
-_PIECE = 2**20
+_PIECE = 2**16
 
 
 class Entry(NamedTuple):

@@ -404,7 +404,10 @@ class LSTM:
     def stream(self, batch_size: int = 1) -> Stream:
         """Return a stream of this layer, fed one step at a time; see `lstmkit.stream.Stream`.
 
-        It computes with the weights as they are now: after training, make a new one.
+        It computes with the weights as they are now: after training, make a new one. With the
+        native engine (`lstmkit.backend`) its steps are, bit for bit, what the layer gives for the
+        whole sequence and for any batch that the row stands in. With NumPy they agree but for
+        rounding, since the library below it sums products of other shapes in another order.
 
         Raises
         ------
@@ -446,7 +449,9 @@ class LSTM:
         if set(shapes) != set(parameters):
             missing = sorted(set(shapes) - set(parameters))
             unknown = sorted(set(parameters) - set(shapes))
-            raise InputError(f"lstm: parameters do not fit; missing {missing}, unknown {unknown}")
+            raise InputError(
+                f"lstm: parameters do not fit; missing {missing!s:.200}, unknown {unknown!s:.200}"
+            )
         lstm.parameters = {
             name: real_array("lstm", name, parameters[name], shape, lstm.dtype)
             for name, shape in shapes.items()
