@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from lstmkit import run, store
@@ -66,12 +65,12 @@ def load(path: str | os.PathLike[str], prefix: str | None = None, *, in_file: bo
         return door(format).load(file, prefix=prefix, in_file=in_file)
     if in_file:
         raise InputError(
-            f"load: in_file is {in_file!r:.60}, and {str(file)!r} is {format.value}; expected it "
+            f"load: in_file is {in_file!r:.60}, and {file!r} is {format.value}; expected it "
             "only with a state dict"
         )
     if prefix is not None:
         raise InputError(
-            f"load: prefix is {prefix!r:.60}, and {str(file)!r} is {format.value}; expected a "
+            f"load: prefix is {prefix!r:.60}, and {file!r} is {format.value}; expected a "
             "prefix only with a state dict"
         )
     return _load_ours(file) if format is Format.LSTMKIT else door(format).load(file)
@@ -126,7 +125,7 @@ def door(format: Format) -> Any:
 # ------------------------------------------------------------------------------- our own
 
 
-def _load_ours(file: Path) -> Any:
+def _load_ours(file: str) -> Any:
     stored = store.load(file)
     kind, config, arrays = stored
     if kind == run.KIND:
@@ -134,47 +133,47 @@ def _load_ours(file: Path) -> Any:
         kind, config = _model_of(file, about)
     if kind not in _MAKERS:
         raise InputError(
-            f"load: {str(file)!r} holds a {kind!r:.60}; expected one of {', '.join(_MAKERS)}"
+            f"load: {file!r} holds a {kind!r:.60}; expected one of {', '.join(_MAKERS)}"
         )
     try:
         model = _MAKERS[kind](config, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         raise InputError(
-            f"load: {str(file)!r} does not hold a whole {kind} ({shown(error)}); take another copy of it"
+            f"load: {file!r} does not hold a whole {kind} ({shown(error)}); take another copy of it"
         ) from None
     for name, array in model.parameters.items():
         if arrays[name].dtype != array.dtype:
             raise InputError(
-                f"load: {str(file)!r} does not hold a whole {kind} ({name} is {arrays[name].dtype} "
+                f"load: {file!r} does not hold a whole {kind} ({name} is {arrays[name].dtype} "
                 f"and the config says {array.dtype}); take another copy of it"
             )
     return model
 
 
-def _file(path: str | os.PathLike[str]) -> Path:
+def _file(path: str | os.PathLike[str]) -> str:
     """Return the file itself; in a folder, the model's."""
-    folder = Path(path)
-    if not folder.is_dir():
+    folder = os.fspath(path)
+    if not os.path.isdir(folder):
         return folder
     for name in _IN_A_FOLDER:
-        if (folder / name).exists():
-            return folder / name
-    if (folder / "saved_model.pb").exists():
+        if os.path.exists(os.path.join(folder, name)):
+            return os.path.join(folder, name)
+    if os.path.exists(os.path.join(folder, "saved_model.pb")):
         raise InputError(
-            f"load: {str(folder)!r} is a SavedModel of TensorFlow, which is a program; save the "
+            f"load: {folder!r} is a SavedModel of TensorFlow, which is a program; save the "
             'model as one file: keras.models.load_model(...).save("model.keras")'
         )
     raise InputError(
-        f"load: folder {str(folder)!r} holds no {' or '.join(_IN_A_FOLDER)}; expected a model file "
+        f"load: folder {folder!r} holds no {' or '.join(_IN_A_FOLDER)}; expected a model file "
         "or a run's folder"
     )
 
 
-def _model_of(file: Path, about: Any) -> tuple[str, dict[str, Any]]:
+def _model_of(file: str, about: Any) -> tuple[str, dict[str, Any]]:
     kind, config = (about.get(k) for k in ("kind", "config")) if isinstance(about, dict) else (0, 0)
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise InputError(
-            f"load: {str(file)!r} is a checkpoint that does not say of what; expected one of "
+            f"load: {file!r} is a checkpoint that does not say of what; expected one of "
             f"{', '.join(_MAKERS)}"
         )
     return kind, config
