@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from lstmkit.cell import Cell
 from lstmkit.engine import numpy_twin
-from lstmkit.engine.base import NO_MASKS, Masks, State, Tape, Weights
+from lstmkit.engine.base import NO_MASKS, Masks, State, Tape, Weights, in_file
 from lstmkit.engine.packing import Packing
 from lstmkit.shapes import Array, InputError, one_of, positive_integer
 
@@ -31,6 +31,7 @@ __all__ = [
     "backward_all",
     "empty",
     "forward_all",
+    "in_file",
     "set_num_threads",
     "stepper",
 ]
