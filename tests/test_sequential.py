@@ -1,5 +1,9 @@
 """Chains of layers: what each link does, masks, streams and files."""
 
+import json
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -221,3 +225,100 @@ def test_what_cannot_be_is_said_in_one_line(make, message):
     with pytest.raises(InputError, match=message) as info:
         make()
     assert "\n" not in str(info.value)
+
+
+def small():
+    return lk.Sequential(
+        {
+            "tokens": lk.Embedding(7, 3, seed=0),
+            "two": lk.Bidirectional(
+                lk.Recurrent(lk.LSTM(3, 4, seed=1)),
+                lk.Recurrent(lk.LSTM(3, 4, seed=2), backwards=True),
+            ),
+            "head": lk.Linear(8, 2, seed=3),
+            "relu": lk.Activation("relu"),
+        }
+    )
+
+
+HUGE = 10**9
+DISAGREE = {
+    "no layers": (lambda c, a: c.pop("layers"), "config is no dict of dtype and layers"),
+    "layers are none": (lambda c, a: c["layers"].clear(), "layers is no list of 1 to 1024"),
+    "layers are a dict": (lambda c, a: c.update(layers={}), "layers is no list of 1 to 1024"),
+    "layers are many": (lambda c, a: c["layers"].extend([[]] * 2000), "no list of 1 to 1024"),
+    "a setting too many": (lambda c, a: c.update(x=1), "config is no dict of dtype and layers"),
+    "another dtype": (lambda c, a: c.update(dtype="float64"), "layers' dtypes are float32, float"),
+    "no dtype": (lambda c, a: c.update(dtype=["f4"]), "dtype is .'f4'.; expected one of"),
+    "a row of two": (lambda c, a: c["layers"].append(["x", "LastStep"]), "expected .name, kind"),
+    "a row of numbers": (lambda c, a: c["layers"].append([1, 2, 3]), "expected .name, kind"),
+    "a name twice": (lambda c, a: c["layers"].append(["relu", "LastStep", {}]), "comes twice"),
+    "a name with a dot": (lambda c, a: c["layers"].append(["a.b", "LastStep", {}]), "a dot"),
+    "a kind unknown": (lambda c, a: change(c, "relu", 1, "Dense"), "'relu': its kind is 'Dense'"),
+    "another kind": (lambda c, a: change(c, "head", 1, "Embedding"), "'head': embedding: config"),
+    "an option too many": (lambda c, a: options(c, "relu").update(x=1), "'relu': .*unexpected"),
+    "a side too many": (lambda c, a: options(c, "two").update(x={}), "'two': bidirectional: conf"),
+    "a side missing": (lambda c, a: options(c, "two").pop("forward"), "'two': bidirectional: con"),
+    "a side no dict": (lambda c, a: options(c, "two").update(forward=[1]), "'two': "),
+    "an lstm missing": (lambda c, a: options(c, "two")["forward"].pop("lstm"), "lacks 'lstm'"),
+    "an lstm no dict": (lambda c, a: options(c, "two")["forward"].update(lstm=3), "'two': "),
+    "an lstm's option": (lambda c, a: lstm_of(c).update(rotary=1), "config cannot be used"),
+    "an lstm's size": (lambda c, a: lstm_of(c).update(hidden_size=5), r"shape \(16, 3\); expected"),
+    "an lstm's huge size": (lambda c, a: lstm_of(c).update(hidden_size=2**24), "shape"),
+    "an lstm's layers": (lambda c, a: lstm_of(c).update(num_layers=1024), "missing"),
+    "a dtype of a list": (lambda c, a: lstm_of(c).update(dtype=[["a", "f4"]]), "'two': lstm: dtyp"),
+    "a dtype of text": (lambda c, a: lstm_of(c).update(dtype="m8[q]"), "'two': "),
+    "rows": (lambda c, a: options(c, "tokens").update(num_embeddings=8), r"shape \(7, 3\); expect"),
+    "huge rows": (lambda c, a: options(c, "tokens").update(num_embeddings=HUGE), "weight has sh"),
+    "beyond": (lambda c, a: options(c, "tokens").update(num_embeddings=10**400), "weight has sha"),
+    "rows of text": (lambda c, a: options(c, "tokens").update(num_embeddings="7"), "is '7'"),
+    "huge outputs": (lambda c, a: options(c, "head").update(output_size=HUGE), "weight has sh"),
+    "a bias of text": (lambda c, a: options(c, "head").update(bias="no"), "bias is 'no'"),
+    "no bias": (lambda c, a: options(c, "head").update(bias=False), "unknown .'bias'"),
+    "a dtype that differs": (lambda c, a: options(c, "head").update(dtype="float64"), "dtype"),
+    "an array missing": (lambda c, a: a.pop("head.bias"), "'head': linear: parameters does"),
+    "an array too many": (lambda c, a: a.update({"head.x": np.ones(1)}), "unknown .'x'"),
+    "an array of relu": (lambda c, a: a.update({"relu.x": np.ones(1)}), "'relu': it has the array"),
+    "an array of none": (lambda c, a: a.update({"x": np.ones(1)}), "'x' belong to no layer"),
+    "an array of a side": (lambda c, a: a.update({"two.x": np.ones(1)}), "'two': bidirectional"),
+}  # fmt: skip
+
+
+def change(config, name, place, value):
+    next(row for row in config["layers"] if row[0] == name)[place] = value
+
+
+def options(config, name):
+    return next(row for row in config["layers"] if row[0] == name)[2]
+
+
+def lstm_of(config):
+    return options(config, "two")["forward"]["lstm"]
+
+
+@pytest.mark.parametrize("case", DISAGREE)
+def test_a_config_that_disagrees_with_the_arrays_is_told(case):
+    edit, message = DISAGREE[case]
+    model = small()
+    config, arrays = json.loads(json.dumps(model.config)), dict(model.parameters)
+    lk.Sequential.from_parameters(config, arrays)
+    edit(config, arrays)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=message) as info:
+            lk.Sequential.from_parameters(config, arrays)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(info.value)
+    assert len(str(info.value)) < 1000
+    assert peak < 2_000_000  # bytes: whatever size the config speaks of
+
+
+def test_many_arrays_and_many_layers_take_no_time():
+    rows = [[str(k), "LastStep", {}] for k in range(1024)]
+    arrays = {f"{k}.x": np.zeros(1) for k in range(200_000)}
+    began = time.monotonic()
+    with pytest.raises(InputError, match="'0': it has the array"):
+        lk.Sequential.from_parameters({"dtype": "float32", "layers": rows}, arrays)
+    assert time.monotonic() - began < 5  # a look at every pair takes a minute

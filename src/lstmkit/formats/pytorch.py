@@ -67,6 +67,15 @@ def load(path: str | os.PathLike[str], prefix: str | None = None) -> LSTM:
         return _make(source, found[0])
 
 
+def arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Return all arrays of a state dict by their names, whatever they are of; errors as `load`'s.
+
+    Half precision is widened to float32.
+    """
+    with _opened(path) as source:
+        return {name: source.read(name) for name in source.kinds}
+
+
 def read(path: str | os.PathLike[str]) -> Contents:
     """Return what is in the file; its model is None unless it holds exactly one LSTM.
 
@@ -144,10 +153,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Checkpoint | SafeDict]:
         file.seek(0)
         if head.startswith(zips.MAGIC):
             yield Checkpoint(path, file)
+        elif head[8:9] == b"{" and head[4:8] == bytes(4):  # a length that may begin as a pickle
+            yield SafeDict(path, file)
         elif torchfiles.is_old(head):
             raise torchfiles.refuse_old(path, head)
-        elif head[8:9] == b"{":
-            yield SafeDict(path, file)
         else:
             raise InputError(
                 f"load: {os.fspath(path)!r} is not a file of PyTorch's; expected a zip file of "

@@ -445,7 +445,9 @@ class LSTM:
         if set(shapes) != set(parameters):
             missing = sorted(set(shapes) - set(parameters))
             unknown = sorted(set(parameters) - set(shapes))
-            raise InputError(f"lstm: parameters do not fit; missing {missing}, unknown {unknown}")
+            raise InputError(
+                f"lstm: parameters do not fit; missing {missing!s:.200}, unknown {unknown!s:.200}"
+            )
         lstm.parameters = {
             name: real_array("lstm", name, parameters[name], shape, lstm.dtype)
             for name, shape in shapes.items()
