@@ -116,7 +116,8 @@ def backward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Weigh
 def linear(weights: Weights, x: Array) -> Array:
     """Compute x Wᵀ + b for x (n, in): the layer on top of the cells, by the same twin.
 
-    One library's threads must not spin where the other's work: see native/linear.hpp.
+    One library's threads must not spin where the other's work: see native/linear.hpp. There a row
+    has the same bits alone and among any others.
     """
     y: Array = _twin(np.result_type(x, *weights.values())).linear(weights, x)
     return y
