@@ -11,7 +11,7 @@ from lstmkit import run, store
 from lstmkit.formats.base import Contents
 from lstmkit.formats.detect import Format, recognize
 from lstmkit.layers import LSTM, Sequential
-from lstmkit.shapes import InputError
+from lstmkit.shapes import InputError, shown
 from lstmkit.tasks.language_model import LanguageModel
 
 _MAKERS: dict[str, Callable[..., Any]] = {
@@ -125,7 +125,7 @@ def _load_ours(file: Path) -> Any:
         model = _MAKERS[kind](config, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         raise InputError(
-            f"load: {str(file)!r} does not hold a whole {kind} ({error}); take another copy of it"
+            f"load: {str(file)!r} does not hold a whole {kind} ({shown(error)}); take another copy of it"
         ) from None
     for name, array in model.parameters.items():
         if arrays[name].dtype != array.dtype:

@@ -25,10 +25,11 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from lstmkit.shapes import Array, InputError
+from lstmkit.shapes import Array, InputError, shown
 
 FORMAT = 1
 HEADER_LIMIT = 16 * 2**20  # bytes; the header of a model with 1000 arrays has about 0.1 MB
+SPARE = 2**20  # bytes that the header's objects may take, and four times the file besides
 MOST_AXES = 32  # what every NumPy can hold
 LEFTOVER_AGE = 3600.0  # seconds after which the temporary file of a killed process is removed
 PathLike = str | os.PathLike[str]
@@ -189,6 +190,11 @@ def save(path: PathLike, kind: str, config: Mapping[str, Any], arrays: Mapping[s
         raise InputError(
             f"save: config and array names take {length} bytes; expected at most {HEADER_LIMIT}"
         )
+    if _objects(data[8 : 8 + length]) > 4 * len(data) + SPARE:
+        raise InputError(
+            "save: config and array names have more parts than a file of this size may have; "
+            "expected fewer dicts, lists and entries in config"
+        )
     with atomic_write(path) as file:
         file.write(data)
 
@@ -229,7 +235,7 @@ def load(path: PathLike) -> Stored:
         try:
             arrays = safetensors.numpy.load(file.read())
         except SafetensorError as error:
-            raise _damaged(path, f"{error}") from None
+            raise _damaged(path, shown(error)) from None
     for name, array in arrays.items():
         if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
             raise _damaged(path, f"array {name!r:.60} is boolean and has bytes other than 0 and 1")
@@ -257,7 +263,10 @@ def read_header(path: PathLike, file: BinaryIO) -> tuple[dict[str, Any], Any, in
         raise _foreign(path, "it is not a whole safetensors file")
     if length > HEADER_LIMIT:
         raise _foreign(path, f"its header takes {length} bytes, more than {HEADER_LIMIT}")
-    header = _json(path, "header", file.read(length))
+    data = file.read(length)
+    if _objects(data) > 4 * size + SPARE:
+        raise _damaged(path, f"its header has more parts than {length} bytes of one need")
+    header = _json(path, "header", data)
     return header, header.pop("__metadata__", None), 8 + length
 
 
@@ -267,6 +276,8 @@ def _read_header(path: PathLike, file: BinaryIO) -> Stored:
     text = metadata.get("lstmkit") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise _foreign(path, "it is safetensors without an lstmkit entry")
+    if _objects(text.encode("utf-8", "replace")) > 4 * os.fstat(file.fileno()).st_size + SPARE:
+        raise _damaged(path, "its lstmkit entry has more parts than one needs")
     entry = _json(path, "lstmkit entry", text)
     version = entry.get("format")
     if type(version) is int and version > FORMAT:
@@ -330,6 +341,11 @@ def _whole_numbers(value: Any, most: int) -> bool:
     if not isinstance(value, list) or len(value) > most:
         return False
     return all(type(one) is int and one >= 0 for one in value)
+
+
+def _objects(text: bytes) -> int:
+    """Estimate the bytes of the objects that JSON becomes: 20 times its own, if it is so meant."""
+    return 256 * text.count(b"{") + 64 * text.count(b"[") + 48 * text.count(b",")
 
 
 def _json(path: PathLike, part: str, data: str | bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
-from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array
+from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array, shown
 
 State = tuple[Array, Array]
 
@@ -236,7 +236,7 @@ def _read(snapshot: bytes, starts: list[State], names: list[str]) -> list[State]
     try:
         arrays = safetensors_numpy.load(snapshot)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"stream.restore: snapshot is damaged ({error})") from None
+        raise InputError(f"stream.restore: snapshot is damaged ({shown(error)})") from None
     expected = {
         name + letter: array
         for name, start in zip(names, starts, strict=True)

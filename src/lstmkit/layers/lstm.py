@@ -400,7 +400,10 @@ class LSTM:
     def stream(self, batch_size: int = 1) -> Stream:
         """Return a stream of this layer, fed one step at a time; see `lstmkit.stream.Stream`.
 
-        It computes with the weights as they are now: after training, make a new one.
+        It computes with the weights as they are now: after training, make a new one. With the
+        native engine (`lstmkit.backend`) its steps are, bit for bit, what the layer gives for the
+        whole sequence and for any batch that the row stands in. With NumPy they agree but for
+        rounding, since the library below it sums products of other shapes in another order.
 
         Raises
         ------

@@ -99,8 +99,12 @@ def load(path: str | os.PathLike[str]) -> Sequential:
 def _nodes(opened: archive.Opened, facts: list[tuple[str, str]]) -> list[Node]:
     """Return the layers, from the config or, where there is none, as their weights show them."""
     if opened.model is None:
-        facts.append(("assumed", guess.ASSUMED))
-        return guess.by_path(opened.weights) if opened.by_path else guess.by_order(opened.weights)
+        gates = "sigmoid" if opened.by_path else guess.gates_of(opened.version)
+        order = "the one order that their sizes allow" if opened.by_path else "the file's order"
+        facts.append(("assumed", guess.ASSUMED.format(gates=gates, order=order)))
+        if opened.by_path:
+            return guess.by_path(opened.weights)
+        return guess.by_order(opened.weights, gates)
     nodes = config.chain(opened.model)
     kind, name = opened.model["class_name"], opened.model["config"]
     name = name.get("name") if isinstance(name, dict) else None

@@ -20,6 +20,7 @@ from lstmkit.formats.keras.hdf5 import Damaged, Group
 
 ZIP = b"PK\x03\x04"
 MOST_MEMBERS = 1000
+SMALL = 2**20  # bytes that any file may ask for: an HDF5 file of few numbers is mostly zeros
 JSON_LIMIT = 2**21  # bytes; a layer takes about 2,000
 JSON_PARTS = 2**16  # brackets and commas; a layer has about 150
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -94,9 +95,9 @@ def _archive(data: bytes) -> Opened:
 
 
 def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
-    """Return a member's bytes: no more than three times the size of the file, whatever it says."""
+    """Return a member's bytes: no more than three times the size of the file (or 1 MB), whatever it says."""
     info = archive.getinfo(name)
-    limit = 3 * size if name == WEIGHTS else JSON_LIMIT
+    limit = max(3 * size, SMALL) if name == WEIGHTS else JSON_LIMIT
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
         raise Damaged(f"{name} is encrypted or compressed in a way that Keras does not use")
     if info.file_size > limit:

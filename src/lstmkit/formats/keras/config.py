@@ -108,7 +108,7 @@ def chain(model: Any) -> list[Node]:
 
 def directions(node: Node) -> tuple[Node, Node]:
     """Return the two LSTMs of a Bidirectional, the one that reads forwards first."""
-    made = []
+    made: list[Node] = []
     for side, key in (("forward", "layer"), ("backward", "backward_layer")):
         inner = node.config.get(key)
         if inner is None and side == "backward":

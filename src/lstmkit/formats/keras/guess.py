@@ -15,9 +15,8 @@ from lstmkit.formats.keras.hdf5 import Group, flat
 from lstmkit.formats.keras.weights import listed
 
 ASSUMED = (
-    "a file of weights has no config, so: tanh and sigmoid in every LSTM, all steps shown, both "
-    "directions concatenated, no activation of a Dense, no masks, the layers in the one order "
-    "that their sizes allow"
+    "a file of weights has no config, so: tanh and {gates} in every LSTM, all steps shown, both "
+    "directions concatenated, no activation of a Dense, no masks, the layers in {order}"
 )
 MOST_STEPS = 10_000
 
@@ -64,8 +63,18 @@ def by_path(tree: Group) -> list[Node]:
     return orders[0]
 
 
-def by_order(tree: Group) -> list[Node]:
-    """Find the layers of an old file of weights, which lists them in their order."""
+def gates_of(version: str) -> str:
+    """Return the default activation of an LSTM's gates: Keras changed it in 2.3."""
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", version)
+    old = found is None or (int(found[1]), int(found[2])) < (2, 3)
+    return "hard_sigmoid" if old and "tf" not in version else "sigmoid"
+
+
+def by_order(tree: Group, gates: str) -> list[Node]:
+    """Find the layers of an old file of weights, which lists them in their order.
+
+    ``gates`` is the activation that the gates of an LSTM are to have.
+    """
     nodes = []
     for name in listed(tree, "layer_names"):
         group = tree.members.get(name)
@@ -90,7 +99,7 @@ def by_order(tree: Group) -> list[Node]:
                 for side in ("forward", "backward")
                 for k in range(half)
             ]
-        node, _, _ = _layer(key, name, "", dict(zip(slots, shapes, strict=False)))
+        node, _, _ = _layer(key, name, "", dict(zip(slots, shapes, strict=False)), gates)
         nodes.append(node)
     if not nodes:
         raise Refused("it has no weights of layers")
@@ -98,19 +107,19 @@ def by_order(tree: Group) -> list[Node]:
 
 
 def _layer(
-    key: str, name: str, path: str, shapes: dict[str, tuple[int, ...]]
+    key: str, name: str, path: str, shapes: dict[str, tuple[int, ...]], gates: str = "sigmoid"
 ) -> tuple[Node, int, int]:
     """Return the layer, and how many numbers it takes and gives at a step."""
     first = next(iter(shapes.values()))
     if "cell/vars/0" in shapes:
-        config, takes, gives = _lstm(name, shapes, "")
-        return Node("LSTM", name, config, path, name, True), takes, gives
+        kind, config, takes, gives = _lstm(name, shapes, "", gates)
+        return Node(kind, name, config, path, name, True), takes, gives
     if "forward_layer/cell/vars/0" in shapes:
-        one, takes, size = _lstm(name, shapes, "forward_layer/")
-        two, _, other = _lstm(name, shapes, "backward_layer/")
+        kind, one, takes, size = _lstm(name, shapes, "forward_layer/", gates)
+        _, two, _, other = _lstm(name, shapes, "backward_layer/", gates)
         both = {
-            "layer": {"class_name": "LSTM", "config": one},
-            "backward_layer": {"class_name": "LSTM", "config": {**two, "go_backwards": True}},
+            "layer": {"class_name": kind, "config": one},
+            "backward_layer": {"class_name": kind, "config": {**two, "go_backwards": True}},
         }
         return Node("Bidirectional", name, both, path, name, True), takes, size + other
     if "embedding" in key and list(shapes) == ["vars/0"] and len(first) == 2:
@@ -124,14 +133,17 @@ def _layer(
 
 
 def _lstm(
-    name: str, shapes: dict[str, tuple[int, ...]], side: str
-) -> tuple[dict[str, Any], int, int]:
+    name: str, shapes: dict[str, tuple[int, ...]], side: str, gates: str
+) -> tuple[str, dict[str, Any], int, int]:
+    """Return class, options and sizes; cuDNN's, whose gates are always sigmoid, has two biases."""
     own = [shapes.get(f"{side}cell/vars/{k}", ()) for k in range(3)]
     units = own[1][0] if len(own[1]) == 2 else 0
-    if len(own[0]) != 2 or own[1] != (units, 4 * units) or own[2] not in ((), (4 * units,)):
+    biases = ((), (4 * units,), (8 * units,))
+    if len(own[0]) != 2 or own[1] != (units, 4 * units) or own[2] not in biases:
         raise Refused(f"layer {name!r:.60} has no kernels of an LSTM: {shapes!s:.200}")
     config = {"units": units, "use_bias": bool(own[2]), "return_sequences": True}
-    return config, own[0][0], units
+    config["recurrent_activation"] = gates
+    return "CuDNNLSTM" if own[2] == biases[2] else "LSTM", config, own[0][0], units
 
 
 def _orders(queues: list[list[tuple[Node, int, int]]]) -> list[list[Node]]:

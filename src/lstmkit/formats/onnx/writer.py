@@ -131,9 +131,9 @@ class _Writer:
         self.dtype = model.dtype
         self.states, self.alone = states, len(model.lstms) == 1
         self.ends: list[tuple[str, str, str, LSTM]] = []
-        tokens = model.embedding is not None
-        shape: list[Size] = ["batch", "time"] if tokens else ["batch", "time", model.input_size]
-        x = graph.input("x", np.int64 if tokens else model.dtype, shape, "input sequences")
+        self.tokens = model.embedding is not None  # whether x is still tokens
+        shape: list[Size] = ["batch", "time", *([] if self.tokens else [model.input_size])]
+        x = graph.input("x", np.int64 if self.tokens else model.dtype, shape, "input sequences")
         known = None
         if lengths:
             real = graph.input("lengths", np.int32, ["batch"], "real steps of each sequence")
@@ -148,19 +148,13 @@ class _Writer:
                 )
             x, known, flat = self._layer(name, layer, x, known, flat)
         graph.inside("")
-        shape = ["batch", model.output_size] if flat else ["batch", "time", model.output_size]
+        shape = ["batch", *([] if flat else ["time"]), model.output_size]
         graph.output("y", x, model.dtype, shape, "output of the last layer")
-        if states:
-            for ending, h, c, lstm in self.ends:
-                cells = len(lstm.cells)
-                for letter, value, size in (
-                    ("h", h, lstm.cells[0].output_size),
-                    ("c", c, lstm.cells[0].hidden_size),
-                ):
-                    graph.output(
-                        f"{letter}_n{ending}", value, model.dtype, [cells, "batch", size],
-                        "state after the last step",
-                    )  # fmt: skip
+        about = "state after the last step"
+        for ending, h, c, lstm in self.ends:
+            cells, first = len(lstm.cells), lstm.cells[0]
+            for name, value, size in (("h_n", h, first.output_size), ("c_n", c, first.hidden_size)):
+                graph.output(name + ending, value, model.dtype, [cells, "batch", size], about)
 
     def _layer(
         self, name: str, layer: Any, x: str, known: _Known | None, flat: bool
@@ -168,11 +162,9 @@ class _Writer:
         """Add a layer: what it gives, which steps count after it, and whether it gave one step."""
         graph = self.graph
         if isinstance(layer, Embedding):
-            return (
-                graph.op("Gather", graph.weight("weight", layer.parameters["weight"]), x),
-                known,
-                flat,
-            )
+            self.tokens = False
+            y = graph.op("Gather", graph.weight("weight", layer.parameters["weight"]), x)
+            return y, known, flat
         if isinstance(layer, Linear):
             weight = graph.weight("weight", layer.parameters["weight"].T)
             y = graph.op("MatMul", x, weight)
@@ -182,7 +174,8 @@ class _Writer:
         if isinstance(layer, Activation):
             return self._activation(layer.function, x), known, flat
         if isinstance(layer, Masking):
-            return *self._masking(layer.value, x, known, flat), flat
+            y, found = self._masking(layer.value, x, known)
+            return y, None if flat else found, flat
         if isinstance(layer, LastStep):
             return self._last_step(x, known), None, True
         if isinstance(layer, Recurrent):
@@ -330,11 +323,10 @@ class _Writer:
         shown = graph.op("GreaterOrEqual", latest, graph.whole(0)) if repeat else mask
         return graph.op("Where", graph.op("Unsqueeze", shown, graph.ints(2)), y, graph.number(0))
 
-    def _masking(
-        self, value: float, x: str, known: _Known | None, flat: bool
-    ) -> tuple[str, _Known | None]:
+    def _masking(self, value: float, x: str, known: _Known | None) -> tuple[str, _Known | None]:
+        """Mark the steps that are the value, and set them to 0 where they are not tokens."""
         graph = self.graph
-        if x == "x" and graph.inputs[0].type.tensor_type.elem_type == graph.element(np.int64):
+        if self.tokens:
             if value != int(value):
                 return x, known  # no token is that
             mask = graph.op("Not", graph.op("Equal", x, graph.whole(int(value))))
