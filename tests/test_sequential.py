@@ -185,7 +185,7 @@ def test_a_stream_has_the_bits_of_the_whole(twin, batch, dtype):
 
 
 def _about(a, b):
-    np.testing.assert_allclose(a, b, atol=1e-6)  # float32
+    np.testing.assert_allclose(a, b, atol=1e-5)  # float32, through five layers
 
 
 def test_a_step_takes_what_the_whole_takes_and_refuses_the_rest():

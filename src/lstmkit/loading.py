@@ -125,7 +125,8 @@ def _load_ours(file: Path) -> Any:
         model = _MAKERS[kind](config, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         raise InputError(
-            f"load: {str(file)!r} does not hold a whole {kind} ({shown(error)}); take another copy of it"
+            f"load: {str(file)!r} does not hold a whole {kind} ({shown(error)}); take another "
+            "copy of it"
         ) from None
     for name, array in model.parameters.items():
         if arrays[name].dtype != array.dtype:
