@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -121,6 +122,15 @@ def linear(weights: Weights, x: Array) -> Array:
     """
     y: Array = _twin(np.result_type(x, *weights.values())).linear(weights, x)
     return y
+
+
+def linear_step(weights: Weights, rows: int) -> Callable[[Array], Array]:
+    """Return `linear` for contiguous x of so many rows and the weights' dtype.
+
+    What a step after the other need not find out again is found out here, once.
+    """
+    step: Callable[[Array], Array] = _twin(weights["weight"].dtype).linear_step(weights, rows)
+    return step
 
 
 def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weights]:
