@@ -152,7 +152,7 @@ def _is_layer(link: Link) -> bool:
 
 def _stacks(below: Link, above: Link) -> bool:
     """Whether two links fit into one `LSTM`."""
-    if below.last or not (_is_layer(below) and _is_layer(above)):
+    if not (_is_layer(below) and _is_layer(above)):
         return False
     size = _cells(below)[0].input_size
     same = replace(_cells(above)[0], input_size=size) == _cells(below)[0]

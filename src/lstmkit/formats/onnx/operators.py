@@ -543,7 +543,10 @@ def compute(node: Node, inputs: Sequence[Given], room: Room) -> list[Array]:
         why = " ".join(str(error).split())
         raise InputError(f"{node}: its inputs do not fit ({why:.200})") from None
     arrays = [np.asarray(one) for one in (result if isinstance(result, tuple) else (result,))]
-    for array in arrays:
-        if array.base is None:
-            room.take(array.shape, array.itemsize)
+    try:
+        for array in arrays:
+            if array.base is None:
+                room.take(array.shape, array.itemsize)
+    except InputError as error:
+        raise InputError(f"{node}: {error}") from None
     return arrays
