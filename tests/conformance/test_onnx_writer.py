@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 
 import lstmkit as lk
-from lstmkit.formats.onnx import build, load, save, steps
+from lstmkit.formats.onnx import build, load, run, save, steps
 from lstmkit.layers import (
     Activation,
     Bidirectional,
@@ -119,8 +119,8 @@ def results(model, x, state, lengths, want_state):
     return [y, *(array for pair in ends for array in pair)] if want_state else [y]
 
 
-def compare(model, runtime, x, state, lengths, counts):
-    """Run both on the same input and hold them against each other."""
+def compare(model, runtime, x, state, lengths, counts, path=None):
+    """Run the file, by our interpreter as well where the path is given, and hold it against us."""
     feed = {"x": x}
     if lengths is not None:
         feed["lengths"] = np.asarray(lengths, np.int32)
@@ -132,9 +132,18 @@ def compare(model, runtime, x, state, lengths, counts):
         names += [f"{letter}_n{ending}" for ending in endings(model) for letter in "hc"]
     assert [one.name for one in runtime.get_inputs()] == list(feed)
     assert [one.name for one in runtime.get_outputs()] == names
-    got = runtime.run(None, feed)
     ours = results(model, x, state, lengths, state is not None)
+    equal(model, x, state, lengths, names, runtime.run(None, feed), ours, counts)
     counts["runs"] += 1
+    if path is not None:
+        found = run(path, feed)
+        assert list(found) == names
+        equal(model, x, state, lengths, names, found.values(), ours, Counter())
+        counts["by our interpreter"] += 1
+
+
+def equal(model, x, state, lengths, names, got, ours, counts):
+    """Compare what a runtime gives with what our model gives."""
     exact = None
     for name, one, other in zip(names, got, ours, strict=True):
         assert one.dtype == other.dtype, name
@@ -172,7 +181,8 @@ def prove(model, path, rng, counts, *, states=False, lengths=False, opset=17, x=
         if lengths:
             real = rng.integers(0, time + 1, batch)
             real[rng.integers(batch)] = 0
-        compare(model, runtime, x, state, real, counts)
+        ours_too = path if time == 7 else None
+        compare(model, runtime, x, state, real, counts, ours_too)
 
 
 def show(title, counts):

@@ -451,6 +451,21 @@ def _cum_sum(call: Call, x: Array, axis: Array) -> Result:
     return np.flip(total, along) if call.get("reverse", 0) else total
 
 
+def _top_k(call: Call, x: Array, k: Given = None) -> Result:
+    axis = _axis(call.get("axis", -1), x.ndim)
+    count = (call.numbers("k", k) or [-1])[0]
+    if not 0 <= count <= x.shape[axis]:
+        raise InputError(f"k is {count}; expected 0 to {x.shape[axis]}")
+    call.room.take(x.shape, 8)
+    if call.get("largest", 1):  # of equal numbers the first one comes first, both ways
+        turned = np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+        order = x.shape[axis] - 1 - turned
+    else:
+        order = np.argsort(x, axis=axis, kind="stable")
+    order = np.take(order, np.arange(count), axis=axis).astype(np.int64)
+    return np.take_along_axis(x, order, axis), order
+
+
 def _lstm(call: Call, *given: Given) -> Result:
     x, r = given[0], given[2] if len(given) > 2 else None
     if x is not None and r is not None and r.ndim == 3:  # y, and the gates of every step
@@ -503,6 +518,7 @@ OPERATORS: dict[str, Callable[..., Result]] = {
     "Split": _split,
     "Squeeze": _squeeze,
     "Tile": _tile,
+    "TopK": _top_k,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Where": _where,

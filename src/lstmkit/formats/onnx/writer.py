@@ -311,11 +311,19 @@ class _Writer:
         order = graph.ops("TopK", 2, places, steps, axis=1, largest=0, sorted=1)[1]
         return self._picked(x, order), self._first(x, known.lengths)
 
-    def _picked(self, x: str, places: str) -> str:
-        """Take the steps at the places: x ``(N, T, F)``, places ``(N, T)`` or ``(N,)``."""
+    def _picked(self, x: str, places: str, rank: int = 2) -> str:
+        """Take the steps at the places: x ``(N, T, F)``, places ``(N, T)``, or ``(N,)`` of rank 1.
+
+        Not GatherND with batch_dims, which not every runtime has: rows are counted through.
+        """
         graph = self.graph
-        places = graph.op("Unsqueeze", places, graph.ints(-1))
-        return graph.op("GatherND", x, places, batch_dims=1)
+        shape = graph.op("Shape", x)
+        batch, steps = (graph.op("Gather", shape, graph.whole(axis)) for axis in (0, 1))
+        rows = graph.op("Range", graph.whole(0), batch, graph.whole(1))
+        first = graph.op("Mul", rows, steps)
+        if rank == 2:
+            first = graph.op("Unsqueeze", first, graph.ints(1))
+        return graph.op("Gather", graph.op("Flatten", x, axis=2), graph.op("Add", first, places))
 
     def _spread(self, y: str, mask: str, repeat: bool) -> str:
         """Put the steps that stand together back to their places; see `Recurrent`."""
@@ -354,7 +362,7 @@ class _Writer:
         place = graph.op("ArgMax", ones, axis=1, keepdims=0, select_last_index=1)
         some = graph.op("Greater", known.lengths, graph.constant(np.array(0, np.int32)))
         some = graph.op("Unsqueeze", some, graph.ints(1))
-        return graph.op("Where", some, self._picked(y, place), graph.number(0))
+        return graph.op("Where", some, self._picked(y, place, rank=1), graph.number(0))
 
     def _activation(self, function: Any, z: str) -> str:
         if function == "softmax":
