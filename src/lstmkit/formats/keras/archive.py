@@ -20,9 +20,11 @@ from lstmkit.formats.keras.hdf5 import Damaged, Group
 
 ZIP = b"PK\x03\x04"
 MOST_MEMBERS = 1000
-SMALL = 2**20  # bytes that any file may ask for: an HDF5 file of few numbers is mostly zeros
-JSON_LIMIT = 2**21  # bytes; a layer takes about 2,000
-JSON_PARTS = 2**16  # brackets and commas; a layer has about 150
+SMALL = 2**18  # bytes that any member may take: packed text and HDF5 of few numbers are smaller
+JSON_LIMIT = 2**21  # bytes; an LSTM takes about 1,400
+JSON_PARTS = 8192  # brackets and commas; an LSTM has 63 in a file of 4,400 bytes or more ...
+BYTES_A_PART = 64  # ... so one more for each so many bytes of the file, but no more than
+MOST_PARTS = 2**16
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
@@ -82,7 +84,7 @@ def _archive(data: bytes) -> Opened:
         ValueError, OverflowError, RuntimeError, LookupError,
     ) as error:  # fmt: skip
         raise Damaged(f"it is no whole zip archive ({error})") from None
-    about = _json(METADATA, metadata)
+    about = _json(METADATA, metadata, len(data))
     facts = [(key, f"{value:.80}") for key, value in about.items() if isinstance(value, str)]
     others = sorted(set(names) - {METADATA, CONFIG, WEIGHTS})
     left_over = (
@@ -90,14 +92,15 @@ def _archive(data: bytes) -> Opened:
     )
     version = str(about.get("keras_version", "3"))
     tree = hdf5.read(weights)
-    model = _json(CONFIG, config)
+    model = _json(CONFIG, config, len(data))
     return Opened("Keras (.keras)", model, version, tree, True, facts, left_over)
 
 
 def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
-    """Return a member's bytes: at most three times the file's size (or 1 MB), whatever it says."""
+    """Return a member's bytes: at most three times the file's (or 256 KB), whatever it says."""
     info = archive.getinfo(name)
-    limit = max(3 * size, SMALL) if name == WEIGHTS else JSON_LIMIT
+    limit = 3 * size if name == WEIGHTS else min(3 * size, JSON_LIMIT)
+    limit = max(limit, SMALL)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
         raise Damaged(f"{name} is encrypted or compressed in a way that Keras does not use")
     if info.file_size > limit:
@@ -116,7 +119,7 @@ def _hdf5(data: bytes) -> Opened:
             raise Damaged("it has a model's config and no weights")
         own = weights.attributes.get("keras_version")
         version = texts.get("keras_version") or (own if isinstance(own, str) else "1")
-        model = _json("model_config", texts["model_config"].encode())
+        model = _json("model_config", texts["model_config"].encode(), len(data))
         left = [f"group {name!r:.60}" for name in tree.members if name not in OF_A_MODEL]
         return Opened("Keras whole model (.h5)", model, version, weights, False, facts, left)
     if "layer_names" in tree.attributes or "layer_names0" in tree.attributes:
@@ -131,8 +134,8 @@ def _hdf5(data: bytes) -> Opened:
 OF_A_MODEL = ("model_weights", "optimizer_weights")
 
 
-def _json(part: str, data: bytes) -> dict[str, Any]:
-    """Read a JSON object of a bounded size; a name that comes twice is refused."""
+def _json(part: str, data: bytes, size: int) -> dict[str, Any]:
+    """Read a JSON object in a file of ``size`` bytes; a name that comes twice is refused."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -141,7 +144,8 @@ def _json(part: str, data: bytes) -> dict[str, Any]:
         return result
 
     parts = sum(data.count(mark) for mark in (b"{", b"[", b","))
-    if len(data) > JSON_LIMIT or parts > JSON_PARTS:
+    limit = min(JSON_PARTS + size // BYTES_A_PART, MOST_PARTS)
+    if len(data) > JSON_LIMIT or parts > limit:
         raise Damaged(f"its {part} is too large ({len(data)} bytes, {parts} parts)")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
