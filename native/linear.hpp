@@ -23,7 +23,7 @@ void few_rows(Size rows, Size in, Size out, const T* x, const T* weight, const T
     alignas(64) T packed[PIECE * C * WIDTH<T>];
     for (Size k = 0; k < in; k += PIECE) {
         const Size n = std::min(PIECE, in - k);
-        pack_panel<T, C>(weight + at * in + k, Size(1), in, n, std::min(C * WIDTH<T>, out - at), packed);
+        pack_panel<T, C>(weight + at * in + k, Size(1), in, n, std::min<Size>(C * WIDTH<T>, out - at), packed);
         panel_product<T, C>(rows, n, x + k, in, packed, to, k == 0);
     }
 }

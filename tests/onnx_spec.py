@@ -13,7 +13,7 @@ FUNCTIONS = {  # name: function, default alpha, default beta (None: it takes non
     "Tanh": (lambda x, a, b: np.tanh(x), None, None),
     "Relu": (lambda x, a, b: np.maximum(x, 0), None, None),
     "Softsign": (lambda x, a, b: x / (1 + np.abs(x)), None, None),
-    "Softplus": (lambda x, a, b: np.log1p(np.exp(x)), None, None),
+    "Softplus": (lambda x, a, b: np.logaddexp(0, x), None, None),
     "LeakyRelu": (lambda x, a, b: np.where(x >= 0, x, a * x), 0.01, None),
     "ThresholdedRelu": (lambda x, a, b: np.where(x >= a, x, 0), 1.0, None),
     "Elu": (lambda x, a, b: np.where(x >= 0, x, a * np.expm1(np.minimum(x, 0))), 1.0, None),
@@ -40,6 +40,7 @@ def functions(attributes: dict, directions: int) -> list:
     return made
 
 
+@np.errstate(all="ignore")
 def lstm(attributes, X, W, R, B=None, sequence_lens=None, initial_h=None, initial_c=None, P=None):
     """Y, Y_h, Y_c of the node, in the layout that it asks for."""
     wide = [None if a is None else np.asarray(a, np.float64) for a in (X, W, R, B, initial_h)]

@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 import lstmkit
 from lstmkit import cli, demo, store
 from lstmkit.cli import app
-from lstmkit.layers import LSTM
+from lstmkit.layers import LSTM, Activation, Embedding, Sequential
 from lstmkit.loading import load
+from lstmkit.showing import visible
 from lstmkit.tasks.language_model import LanguageModel
 
 WORDS = "the cat sat on the mat\nthe dog sat on the log\n" * 60
@@ -75,7 +76,9 @@ def folder(tmp_path_factory) -> Path:
 # ------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "generate", "evaluate", "explore", "info"])
+@pytest.mark.parametrize(
+    "command", ["demo", "train", "generate", "evaluate", "explore", "info", "convert"]
+)
 def test_every_command_helps_with_an_example_that_is_right(command):
     result = run(command, "--help")
     assert result.exit_code == 0
@@ -88,7 +91,7 @@ def test_every_command_helps_with_an_example_that_is_right(command):
 
 def test_the_commands_are_listed_and_the_version_told():
     result = run("--help")
-    for command in ("demo", "train", "generate", "evaluate", "info"):
+    for command in ("demo", "train", "generate", "evaluate", "info", "convert"):
         assert command in result.output
     assert run("--version").output.startswith(f"lstmkit {lstmkit.__version__} (")
 
@@ -137,7 +140,7 @@ def test_training_leaves_a_folder_and_prints_the_figure(tmp_path):
     others = ", ".join(f"{kind} {value:.2f}" for kind, value in bits.items())
     assert f"on the same text: {others}\n" in result.stdout
     assert "tokenize" not in result.stdout  # it is not Python
-    sample = cli._visible(model.generate(seed=0, **demo.SAMPLE))
+    sample = visible(model.generate(seed=0, **demo.SAMPLE))
     assert "".join(f"    {line}\n" for line in sample.split("\n")) in result.stdout
     log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 30
@@ -404,6 +407,64 @@ def test_info_draws_a_table_on_a_terminal(folder):
     assert "embedding.weight" in shown
 
 
+def test_info_shows_layers_and_what_was_not_understood(tmp_path):
+    lstm = LSTM(3, 4, 2, bidirectional=True, peepholes=True, cell_clip=2.0, seed=0)
+    lstm.save("lstm")
+    shown = run("info", "lstm").output
+    what = r"LSTM of 4, both directions, peepholes, cell_clip=2.0"
+    assert re.search(rf"l0 +{what} +3 -> 8 +280\n", shown)
+    assert re.search(rf"l1 +{what} +8 -> 8 +440\n", shown)
+    assert re.search(rf"bytes +{Path('lstm').stat().st_size:,}\n", shown)
+    layers = {"in": Embedding(7, 3, seed=0), "a": LSTM(3, 4, seed=0), "out": Activation("relu")}
+    Sequential(layers).save("chain")
+    shown = run("info", "chain").output
+    assert re.search(r"in +Embedding\(7, 3\) +tokens -> 3 +21\n", shown)
+    assert re.search(r"a +LSTM\(3, 4\) +3 -> 4 +128\n", shown)
+    assert re.search(r"out +Activation\('relu'\) +0\n", shown)
+    store.save("other", "Unheard", {"x": "\x1b[31m"}, {"a\nb": np.zeros(2)})
+    result = run("info", "other")
+    assert result.exit_code == 0
+    assert "not understood:\n  the kind 'Unheard', which lk.load does not open" in result.output
+    assert "\x1b" not in result.output
+    assert re.search(r"'a\\nb' +\(2,\) +float64\n", result.output)
+    save_file({"x.weight": np.zeros((2, 2))}, "foreign")
+    assert re.search(r"format +PyTorch state dict \(safetensors\)", run("info", "foreign").output)
+
+
+# ---------------------------------------------------------------------------------- convert
+
+
+def test_convert_says_what_it_proved(tmp_path, folder):
+    LSTM(3, 4, seed=0).save("in.safetensors")
+    result = process("convert", "in.safetensors", "out.pt", "--alone")
+    assert (result.returncode, result.stderr) == (0, "")
+    check, written = result.stdout.splitlines()
+    assert check.startswith("out.pt, run by lstmkit: largest difference 0.0e+00 in outputs up to")
+    assert written == f"out.pt: {Path('out.pt').stat().st_size:,} bytes, proved"
+    line = assert_one_line(run("convert", "in.safetensors", "out.pt", "--alone"))
+    assert "out.pt is already there; expected another OUT, or --force" in line
+    assert run("convert", "out.pt", "out.safetensors", "--alone").exit_code == 0
+    text = LanguageModel(4, embedding_size=3, tokens="bytes", seed=0)
+    text.fit("abc" * 50, steps=1, batch_size=2).save("text")
+    result = run("convert", "text", "out.pt", "--alone", "--force")
+    assert result.exit_code == 0
+    assert "the vocabulary of 256 bytes stays in text" in result.output
+    assert "layer_norm, which nn.LSTM lacks" in assert_one_line(run("convert", folder, "x.pt"))
+
+
+def test_what_is_not_proved_is_not_written(tmp_path, monkeypatch):
+    LSTM(3, 4, seed=0).save("in.safetensors")
+    monkeypatch.setattr(
+        "lstmkit.converting.largest_difference", lambda *_: ("Other 1.0", 1e-3, 1.0, "float32")
+    )
+    result = run("convert", "in.safetensors", "out.pt")
+    assert result.exit_code == 1
+    shown, error = result.output.splitlines()
+    assert shown.startswith("out.pt, run by Other 1.0: largest difference 1.0e-03 in outputs up to")
+    assert error == "lstmkit: convert: the files do not compute the same; out.pt was not written"
+    assert sorted(os.listdir()) == ["in.safetensors"]
+
+
 # -------------------------------------------------------------------------------- bad input
 
 
@@ -443,8 +504,8 @@ def test_every_bad_file_is_one_line(tmp_path, folder):
         (["generate", "cut"], "'cut'"),
         (["generate", "header"], "'header'"),
         (["generate", text], "a.txt'"),
-        (["generate", "foreign"], "without an lstmkit entry"),
-        (["generate", "other"], "holds a 'Unknown'; expected one of LSTM, LanguageModel"),
+        (["generate", "foreign"], "'foreign' holds no LSTM"),
+        (["generate", "other"], "holds a 'Unknown'; expected one of LSTM, Sequential, "),
         (["generate", "lstm"], "lstm holds a LSTM; expected a LanguageModel"),
         (["generate", "no_text"], "folder 'no_text' holds no model.safetensors"),
         (["generate", "abc", "-p", "abX"], "prompt has characters that the model does not know"),
@@ -455,7 +516,17 @@ def test_every_bad_file_is_one_line(tmp_path, folder):
         (["evaluate", "cut", text], "'cut'"),
         (["info", "missing"], "missing: No such file or directory"),
         (["info", "header"], "'header'"),
-        (["info", "binary"], "'binary'"),
+        (["info", "binary"], "'binary' is a picture; expected"),
+        (["info", "empty"], "'empty' is empty; expected"),
+        (["convert", "missing", "out.pt"], "missing: No such file or directory"),
+        (["convert", "lstm", "out"], "'out' does not end in a format's name"),
+        (["convert", "lstm", "out.h5"], "expected .keras"),
+        (["convert", "lstm", "gone/out.pt"], "gone/out.pt: No such file or directory"),
+        (["convert", "lstm", "out.pt", "--opset", 17], "opset is given"),
+        (["convert", "lstm", "out.pt", "--prefix", "a"], "only with a state dict"),
+        (["convert", "binary", "out.pt"], "'binary' is a picture"),
+        (["convert", "foreign", "out.pt"], "'foreign' holds no LSTM"),
+        (["info", "short"], "'short' is text that begins with 'hello'; expected"),
     ]
     before = sorted(tmp_path.rglob("*"))
     for arguments, message in cases:

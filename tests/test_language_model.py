@@ -63,6 +63,23 @@ def by_hand(model, parameters, inputs, reset=None, masks=None):
     return np.stack(logits, axis=1)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_its_network_is_a_chain_of_the_same_arrays(tied):
+    model = tiny(tied=tied, num_layers=2, embedding_size=None, layer_norm=True)
+    tokens = np.random.default_rng(0).integers(0, len(model.vocabulary), (3, 9))
+    logits, _ = model(tokens)
+    np.testing.assert_array_equal(model.network(tokens)[0], logits)
+    stream = model.network.stream(3)
+    steps = np.stack([stream.step(tokens[:, t]) for t in range(9)], axis=1)
+    np.testing.assert_allclose(steps, logits, atol=1e-6)
+    for name, array in model.network.parameters.items():
+        assert np.shares_memory(
+            array, model.parameters.get(name, model.parameters["embedding.weight"])
+        )
+    with pytest.raises(InputError, match="knows nothing yet"):
+        _ = LanguageModel().network
+
+
 def nats_by_hand(logits, targets):
     p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     return -np.log(np.take_along_axis(p, targets[..., None], axis=-1)).mean()

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import lstmkit as lk
-from lstmkit import LSTM, engine
+from lstmkit import LSTM, Linear, engine
 from lstmkit.cell import ACTIVATIONS
 from lstmkit.engine import numpy_twin
 from lstmkit.engine.activations import activation
+from lstmkit.layers import Sequential
 from lstmkit.shapes import InputError
 
 if engine.native is None:  # the package was installed without it, and says so
@@ -113,9 +114,11 @@ def test_bits_do_not_depend_on_the_number_of_threads(name, threads):
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "stacked both ways"])
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_steps_chunks_and_sequences_are_the_same_bits(name, batch):
-    lstm, x, *_ = problem(VARIANTS[name], "float32", batch=batch)
+@pytest.mark.parametrize(
+    ("batch", "dtype"), [(1, "float32"), (2, "float32"), (5, "float32"), (3, "float64")]
+)
+def test_steps_chunks_and_sequences_are_the_same_bits(name, batch, dtype):
+    lstm, x, *_ = problem(VARIANTS[name], dtype, batch=batch)
     y, (h, c) = lstm(x)
     np.testing.assert_array_equal(lstm.forward(x)[0], y)
     state, parts = None, []
@@ -128,6 +131,39 @@ def test_steps_chunks_and_sequences_are_the_same_bits(name, batch):
     np.testing.assert_array_equal(steps, y)
     np.testing.assert_array_equal(stream.state[0], h)
     np.testing.assert_array_equal(stream.state[1], c)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("sizes", "options", "outputs"),
+    [
+        ((1, 1), {}, 1),
+        ((3, 5), {"num_layers": 2}, 3),
+        ((7, 37), {"num_layers": 2, "proj_size": 5}, 70),
+        ((33, 64), {"proj_size": 40}, 2),
+        ((64, 128), {"num_layers": 2}, 65),
+        ((20, 260), {}, 33),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_chain_fed_step_by_step_has_the_bits_of_the_whole(
+    sizes, options, outputs, dtype, count, threads
+):
+    threads(count)
+    lstm, x, *_ = problem(options, dtype, sizes, batch=19, steps=5)
+    chain = Sequential(
+        {"lstm": lstm, "head": Linear(lstm.output_size, outputs, dtype=dtype, seed=1)}
+    )
+    every, _ = chain(x)
+    for batch in (1, 2, 3, 4, 5, 19):
+        y, (state,) = chain(x[:batch])
+        np.testing.assert_array_equal(y, every[:batch])
+        stream = chain.stream(batch)
+        steps = np.stack([stream.step(x[:batch, t]) for t in range(5)], axis=1)
+        np.testing.assert_array_equal(steps, y)
+        for now, then in zip(stream.state[0], state, strict=True):
+            np.testing.assert_array_equal(now, then)
 
 
 def test_rows_do_not_depend_on_their_neighbours():
@@ -475,6 +511,20 @@ def test_bits_of_a_linear_layer_do_not_depend_on_the_number_of_threads(sizes, th
         threads(count)
         for a, b in zip(run_linear(engine.native, weights, x, dy), alone, strict=True):
             assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [(1, 1), (3, 2), (5, 4), (40, 65), (64, 64), (129, 33), (300, 31), (515, 257)],
+)
+def test_a_row_of_a_linear_layer_has_its_bits_alone_and_among_many(inputs, outputs, dtype):
+    weights, x, _ = linear_problem((33, inputs, outputs), dtype)
+    for given in (weights, {"weight": weights["weight"]}):
+        every = engine.native.linear(given, x)
+        for count in (1, 2, 3, 4, 5, 9):
+            np.testing.assert_array_equal(engine.native.linear(given, x[:count]), every[:count])
+            np.testing.assert_array_equal(engine.native.linear(given, x[-count:]), every[-count:])
 
 
 def test_a_linear_layer_takes_arrays_as_they_lie():

@@ -1,5 +1,9 @@
 """Chains of layers: what each link does, masks, streams and files."""
 
+import json
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -152,6 +156,96 @@ def test_a_stream_gives_what_the_whole_gives_and_its_parts_can_be_moved():
     np.testing.assert_array_equal(stream.state[1][0], states[1][0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 2, 5, 33])
+def test_a_stream_has_the_bits_of_the_whole(twin, batch, dtype):
+    """In the native engine; NumPy's products differ in their last bits with the number of rows."""
+    options = {"dtype": dtype, "seed": 1}
+    model = lk.Sequential(
+        {
+            "tokens": lk.Embedding(40, 7, **options),
+            "one": lk.LSTM(7, 19, 2, peepholes=True, **options),
+            "tanh": lk.Activation("tanh"),
+            "two": lk.LSTM(19, 10, layer_norm=True, proj_size=6, **options),
+            "head": lk.Linear(6, 5, **options),
+            "softmax": lk.Activation("softmax"),
+        }
+    )
+    x = np.random.default_rng(0).integers(0, 40, (batch, 12))
+    whole, end = model(x)
+    stream = model.stream(batch)
+    steps = np.stack([stream.step(x[:, t]) for t in range(12)], axis=1)
+    same = np.testing.assert_array_equal
+    if twin == "numpy":
+        same = np.testing.assert_allclose if dtype == "float64" else _about
+    same(steps, whole)
+    for (h, c), (h_end, c_end) in zip(stream.state, end, strict=True):
+        same(h, h_end)
+        same(c, c_end)
+
+
+def _about(a, b):
+    np.testing.assert_allclose(a, b, atol=1e-5)  # float32, through five layers
+
+
+def test_a_step_takes_what_the_whole_takes_and_refuses_the_rest():
+    stream = tokens_model().stream(2)
+    y = stream.step([1, 2])
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(np.array([1, 2], np.int32)), y)
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(np.array([1, 9, 2, 9])[::2]), y)
+    for wrong, message in [
+        (np.array([0, 7]), r"x\[1\] is 7; expected 0 to 6"),
+        (np.array([-1, 0]), r"x\[0\] is -1; expected 0 to 6"),
+        (np.array([1, 2, 3]), r"x has shape \(3,\); expected \(batch=2,\)"),
+        (np.array([0.5, 1]), "expected integers"),
+    ]:
+        before = stream.snapshot()
+        with pytest.raises(InputError, match=message):
+            stream.step(wrong)
+        assert stream.snapshot() == before
+    stream = lk.Sequential({"m": lk.Masking(-1.0), "a": lstm(3, 4)}).stream(2)
+    y = stream.step([[1, 2, 3], [4, 5, 6]])
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(np.array([[1.0, 2, 3], [4, 5, 6]])), y)
+    with pytest.raises(InputError, match=r"x has shape \(2, 2\)"):
+        stream.step([[1, 2], [3, 4]])
+    with pytest.raises(InputError, match=r"stream.step: x_t has shape \(2, 2\)"):
+        lk.Sequential({"a": lstm(3, 4)}).stream(2).step([[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: b"",
+        lambda s: b"\xff" * 100,
+        lambda s: s[:-1],
+        lambda s: s + b"\0",
+        lambda s: (2**62).to_bytes(8, "little") + s[8:],
+        lambda s: s.replace(b"[1,2,5]", b"[1,5,2]"),
+        lambda s: s.replace(b"F64", b"I64", 1),
+        lambda s: s.replace(b"0.h", b"9.h"),
+        lambda s: lk.Sequential({"a": lk.LSTM(3, 4, seed=0)}).stream().snapshot(),
+        lambda s: bytearray(b"x"),
+        lambda s: "text",
+        lambda s: None,
+    ],
+)
+def test_a_snapshot_that_is_none_changes_nothing(change):
+    stream = tokens_model().stream(2)
+    stream.step([1, 2])
+    snapshot = stream.snapshot()
+    stream.step([3, 4])
+    before = stream.snapshot()
+    with pytest.raises(InputError, match=r"stream\.restore: ") as info:
+        stream.restore(change(snapshot))
+    assert "\n" not in str(info.value)
+    assert stream.snapshot() == before
+    stream.restore(snapshot)
+    assert stream.snapshot() == snapshot
+
+
 def test_a_saved_chain_comes_back(tmp_path):
     model = lk.Sequential(
         {
@@ -221,3 +315,100 @@ def test_what_cannot_be_is_said_in_one_line(make, message):
     with pytest.raises(InputError, match=message) as info:
         make()
     assert "\n" not in str(info.value)
+
+
+def small():
+    return lk.Sequential(
+        {
+            "tokens": lk.Embedding(7, 3, seed=0),
+            "two": lk.Bidirectional(
+                lk.Recurrent(lk.LSTM(3, 4, seed=1)),
+                lk.Recurrent(lk.LSTM(3, 4, seed=2), backwards=True),
+            ),
+            "head": lk.Linear(8, 2, seed=3),
+            "relu": lk.Activation("relu"),
+        }
+    )
+
+
+HUGE = 10**9
+DISAGREE = {
+    "no layers": (lambda c, a: c.pop("layers"), "config is no dict of dtype and layers"),
+    "layers are none": (lambda c, a: c["layers"].clear(), "layers is no list of 1 to 1024"),
+    "layers are a dict": (lambda c, a: c.update(layers={}), "layers is no list of 1 to 1024"),
+    "layers are many": (lambda c, a: c["layers"].extend([[]] * 2000), "no list of 1 to 1024"),
+    "a setting too many": (lambda c, a: c.update(x=1), "config is no dict of dtype and layers"),
+    "another dtype": (lambda c, a: c.update(dtype="float64"), "layers' dtypes are float32, float"),
+    "no dtype": (lambda c, a: c.update(dtype=["f4"]), "dtype is .'f4'.; expected one of"),
+    "a row of two": (lambda c, a: c["layers"].append(["x", "LastStep"]), "expected .name, kind"),
+    "a row of numbers": (lambda c, a: c["layers"].append([1, 2, 3]), "expected .name, kind"),
+    "a name twice": (lambda c, a: c["layers"].append(["relu", "LastStep", {}]), "comes twice"),
+    "a name with a dot": (lambda c, a: c["layers"].append(["a.b", "LastStep", {}]), "a dot"),
+    "a kind unknown": (lambda c, a: change(c, "relu", 1, "Dense"), "'relu': its kind is 'Dense'"),
+    "another kind": (lambda c, a: change(c, "head", 1, "Embedding"), "'head': embedding: config"),
+    "an option too many": (lambda c, a: options(c, "relu").update(x=1), "'relu': .*unexpected"),
+    "a side too many": (lambda c, a: options(c, "two").update(x={}), "'two': bidirectional: conf"),
+    "a side missing": (lambda c, a: options(c, "two").pop("forward"), "'two': bidirectional: con"),
+    "a side no dict": (lambda c, a: options(c, "two").update(forward=[1]), "'two': "),
+    "an lstm missing": (lambda c, a: options(c, "two")["forward"].pop("lstm"), "lacks 'lstm'"),
+    "an lstm no dict": (lambda c, a: options(c, "two")["forward"].update(lstm=3), "'two': "),
+    "an lstm's option": (lambda c, a: lstm_of(c).update(rotary=1), "config cannot be used"),
+    "an lstm's size": (lambda c, a: lstm_of(c).update(hidden_size=5), r"shape \(16, 3\); expected"),
+    "an lstm's huge size": (lambda c, a: lstm_of(c).update(hidden_size=2**24), "shape"),
+    "an lstm's layers": (lambda c, a: lstm_of(c).update(num_layers=1024), "missing"),
+    "a dtype of a list": (lambda c, a: lstm_of(c).update(dtype=[["a", "f4"]]), "'two': lstm: dtyp"),
+    "a dtype of text": (lambda c, a: lstm_of(c).update(dtype="m8[q]"), "'two': "),
+    "rows": (lambda c, a: options(c, "tokens").update(num_embeddings=8), r"shape \(7, 3\); expect"),
+    "huge rows": (lambda c, a: options(c, "tokens").update(num_embeddings=HUGE), "weight has sh"),
+    "beyond": (lambda c, a: options(c, "tokens").update(num_embeddings=10**400), "weight has sha"),
+    "rows of text": (lambda c, a: options(c, "tokens").update(num_embeddings="7"), "is '7'"),
+    "huge outputs": (lambda c, a: options(c, "head").update(output_size=HUGE), "weight has sh"),
+    "a bias of text": (lambda c, a: options(c, "head").update(bias="no"), "bias is 'no'"),
+    "no bias": (lambda c, a: options(c, "head").update(bias=False), "unknown .'bias'"),
+    "a dtype that differs": (lambda c, a: options(c, "head").update(dtype="float64"), "dtype"),
+    "an array missing": (lambda c, a: a.pop("head.bias"), "'head': linear: parameters does"),
+    "an array too many": (lambda c, a: a.update({"head.x": np.ones(1)}), "unknown .'x'"),
+    "an array of relu": (lambda c, a: a.update({"relu.x": np.ones(1)}), "'relu': it has the array"),
+    "an array of none": (lambda c, a: a.update({"x": np.ones(1)}), "'x' belong to no layer"),
+    "an array of a side": (lambda c, a: a.update({"two.x": np.ones(1)}), "'two': bidirectional"),
+}  # fmt: skip
+
+
+def change(config, name, place, value):
+    next(row for row in config["layers"] if row[0] == name)[place] = value
+
+
+def options(config, name):
+    return next(row for row in config["layers"] if row[0] == name)[2]
+
+
+def lstm_of(config):
+    return options(config, "two")["forward"]["lstm"]
+
+
+@pytest.mark.parametrize("case", DISAGREE)
+def test_a_config_that_disagrees_with_the_arrays_is_told(case):
+    edit, message = DISAGREE[case]
+    model = small()
+    config, arrays = json.loads(json.dumps(model.config)), dict(model.parameters)
+    lk.Sequential.from_parameters(config, arrays)
+    edit(config, arrays)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=message) as info:
+            lk.Sequential.from_parameters(config, arrays)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(info.value)
+    assert len(str(info.value)) < 1000
+    assert peak < 2_000_000  # bytes: whatever size the config speaks of
+
+
+def test_many_arrays_and_many_layers_take_no_time():
+    rows = [[str(k), "LastStep", {}] for k in range(1024)]
+    arrays = {f"{k}.x": np.zeros(1) for k in range(200_000)}
+    began = time.monotonic()
+    with pytest.raises(InputError, match="'0': it has the array"):
+        lk.Sequential.from_parameters({"dtype": "float32", "layers": rows}, arrays)
+    assert time.monotonic() - began < 5  # a look at every pair takes a minute

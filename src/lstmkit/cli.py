@@ -20,6 +20,7 @@ from lstmkit import (
     corpus,
     demo,
     explorer,
+    formats_cli,
     lesson,
     lesson_cli,
     loading,
@@ -29,6 +30,7 @@ from lstmkit import (
 from lstmkit.lesson import strength, watch
 from lstmkit.progress import Progress
 from lstmkit.shapes import InputError
+from lstmkit.showing import count, visible
 from lstmkit.tasks.language_model import LanguageModel
 from lstmkit.training import TrainingDiverged
 
@@ -258,7 +260,7 @@ def generate(
     """Write text, character by character, to standard output."""
     pieces = _language_model(model).generate_stream(prompt, length, temperature, top_k, top_p, seed)
     sys.stdout.write(prompt)
-    show = _visible if sys.stdout.isatty() else str
+    show = visible if sys.stdout.isatty() else str
     for piece in pieces:
         sys.stdout.write(show(piece))
         sys.stdout.flush()
@@ -282,19 +284,7 @@ def evaluate(
     _show_bits(bits, f"{text.resolve().name}: {_files(documents)}")
 
 
-@app.command(epilog="Example: lstmkit info lstmkit-demo/model.safetensors")
-def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Model file, or a run's folder.")],
-) -> None:
-    """Show what a model file holds."""
-    description = loading.describe(file)
-    facts = [("kind", description.kind), *description.config.items()]
-    facts += [(f"checkpoint: {name}", value) for name, value in description.checkpoint.items()]
-    facts += [("parameters", f"{description.parameters:,}")]
-    rows = [(name, str(shape), dtype) for name, dtype, shape in description.arrays]
-    _table(("setting", "value"), [(name, _shown(value)) for name, value in facts])
-    typer.echo()
-    _table(("array", "shape", "dtype"), rows)
+formats_cli.mount(app)
 
 
 @app.command(epilog="Example: lstmkit explore lstmkit-demo --file some.py -o page.html")
@@ -394,8 +384,8 @@ def check_command(
         if report.mistakes or not report.passed:
             raise typer.Exit(MISTAKES)
         return
-    for count in watch.saves(path):
-        if count > 1:
+    for number in watch.saves(path):
+        if number > 1:
             typer.echo(f"\n--- saved at {time.strftime('%H:%M:%S')}")
         try:
             lesson.check(path, seconds=seconds, megabytes=megabytes).show()
@@ -423,8 +413,8 @@ def _measure_strength() -> None:
 
 def _show_skipped(read: corpus.Corpus) -> None:
     if read.skipped:
-        count = _count(len(read.skipped), "file")
-        typer.echo(f"skipped {count}, the first: {read.skipped[0]}", err=True)
+        files = count(len(read.skipped), "file")
+        typer.echo(f"skipped {files}, the first: {read.skipped[0]}", err=True)
 
 
 # ------------------------------------------------------------------------------------ a run
@@ -463,7 +453,7 @@ def _study(
     typer.echo(err=True)
     _show_bits(outcome.bits, f"held out: {_files(parts.held_out)}")
     typer.echo(f"\nIt writes (temperature {demo.SAMPLE['temperature']}):\n")
-    typer.echo("".join(f"    {line}\n" for line in _visible(outcome.sample).split("\n")))
+    typer.echo("".join(f"    {line}\n" for line in visible(outcome.sample).split("\n")))
     if outcome.tokenized is not None:
         typer.echo(
             f"Python can tokenize {outcome.tokenized:.0%} of that (of its characters, those in "
@@ -524,18 +514,9 @@ def _language_model(path: Path) -> LanguageModel:
 # ---------------------------------------------------------------------------------- showing
 
 
-def _visible(text: str) -> str:
-    """Put U+FFFD in the place of what would steer a terminal: a model may write any byte."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def _files(documents: Sequence[corpus.Document]) -> str:
     total = demo.characters(documents)
-    return f"{_count(total, 'character')} in {_count(len(documents), 'file')}"
+    return f"{count(total, 'character')} in {count(len(documents), 'file')}"
 
 
 def _show_parts(title: str, parts: demo.Parts) -> None:
@@ -548,29 +529,3 @@ def _show_bits(bits: dict[str, float], what: str) -> None:
     others = ", ".join(f"{name} {value:.2f}" for name, value in bits.items() if name != "lstmkit")
     typer.echo(f"{bits['lstmkit']:.2f} bits per character ({what})")
     typer.echo(f"on the same text: {others}")
-
-
-def _shown(value: Any) -> str:
-    text = (
-        value if isinstance(value, str) else f"{value:g}" if type(value) is float else repr(value)
-    )
-    return text if text.isprintable() else repr(text)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: rich on a terminal, aligned columns elsewhere."""
-    if sys.stdout.isatty():
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*head, box=box.SIMPLE_HEAD)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        Console().print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        typer.echo("  ".join(cells).rstrip())

@@ -8,6 +8,7 @@ say how often.
 """
 
 import itertools
+import os
 from collections import Counter
 
 import numpy as np
@@ -16,7 +17,7 @@ import onnxruntime
 import pytest
 
 import lstmkit as lk
-from lstmkit.formats.onnx import build, save, steps
+from lstmkit.formats.onnx import build, load, save, steps
 from lstmkit.layers import (
     Activation,
     Bidirectional,
@@ -242,10 +243,9 @@ def test_every_activation_in_every_place(dtype, layer_norm, tmp_path):
     for place, function in itertools.product(range(3), functions_with_numbers()):
         three = ["sigmoid", "tanh", "tanh"]
         three[place] = function
-        model = lk.LSTM(
-            3, 5, activations=tuple(three), layer_norm=layer_norm, bidirectional=place == 1,
-            dtype=dtype, seed=place,
-        )  # fmt: skip
+        options = {"layer_norm": layer_norm, "bidirectional": place == 1}
+        lstm = lk.LSTM(3, 5, activations=tuple(three), dtype=dtype, seed=place, **options)
+        model = shaken(lstm, rng)
         prove(model, tmp_path / "m.onnx", rng, counts, lengths=place == 2)
     for seed in range(30):  # alpha and beta stand in the order of the functions that take them
         known = functions_with_numbers()
@@ -315,6 +315,8 @@ def draw_chain(rng, dtype):
             layers[f"masking_{k}"] = Masking(0.0)  # finds the zeros past the ends
     if not flat and rng.random() < 0.3:
         layers["last"] = LastStep()
+        if rng.random() < 0.2:
+            layers["of_one_step"] = Masking(0.0)
     if rng.random() < 0.7:
         layers["head"] = Linear(size, 5, bias=rng.random() < 0.5, dtype=dtype, seed=rng)
         function = ("softmax", "log_softmax", *FUNCTIONS)[rng.integers(8)]
@@ -344,6 +346,26 @@ def test_an_activation_behind_a_product_keeps_its_digits(dtype, tmp_path):
         model = Sequential(layers | {"activation": Activation(function)})
         prove(model, tmp_path / "m.onnx", rng, counts)
     show(f"activations of products, {dtype}", counts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [0.0, 0.1, -2.0])
+def test_masked_steps_become_0_for_layers_that_know_no_masks(value, dtype, tmp_path):
+    rng = np.random.default_rng(11)
+    layers = {"masking": Masking(value), "linear": Linear(3, 2, dtype=dtype, seed=0)}
+    layers |= {"lstm": lk.LSTM(2, 4, dtype=dtype, seed=0), "last": LastStep()}
+    x = rng.normal(size=(4, 6, 3)).astype(dtype)
+    x[rng.random((4, 6)) < 0.5] = value
+    for count in (2, 3, 4):
+        model = Sequential(dict([*layers.items()][:count]))
+        compare(model, session(model, tmp_path / "m.onnx"), x, None, None, Counter())
+
+
+def test_a_mask_that_is_no_token_marks_none(tmp_path):
+    layers = {"masking": Masking(0.5), "embedding": Embedding(4, 3, seed=0), "lstm": lk.LSTM(3, 4)}
+    model = Sequential(layers)
+    x = np.random.default_rng(12).integers(0, 4, (3, 5))
+    compare(model, session(model, tmp_path / "m.onnx"), x, None, None, Counter())
 
 
 # ------------------------------------------------------------------------------------ the file
@@ -420,7 +442,7 @@ def test_the_file_says_who_wrote_what(tmp_path):
     save(model, tmp_path / "m.onnx", states=True, lengths=True)
     file = onnx.load(tmp_path / "m.onnx")
     assert file.producer_name == "lstmkit"
-    assert "LSTM(3, 4, num_layers=2)" in file.doc_string
+    assert "LSTM(3, 4, num_layers=2" in file.doc_string
     described = {one.name: (axes_of(one), one.doc_string) for one in file.graph.input}
     assert described["x"] == (["batch", "time", 3], "input sequences")
     assert described["lengths"][0] == ["batch"]
@@ -454,6 +476,90 @@ def test_nothing_is_in_the_file_that_nothing_needs(tmp_path):
     assert {array.name for array in file.graph.initializer} <= used
 
 
+# ------------------------------------------------------------------------------ and back again
+
+
+def test_lstms_come_back_with_every_bit(tmp_path):
+    rng, counts = np.random.default_rng(9), Counter()
+    for seed in range(200):
+        options = {
+            name: value
+            for name, value in OPTIONS.items()
+            if name not in LACKING and "dropout" not in name and rng.random() < 0.4
+        }
+        if "activations" in options:
+            known = functions_with_numbers()
+            options["activations"] = tuple(known[k] for k in rng.integers(0, len(known), 3))
+        model = shaken(lk.LSTM(3, 5, seed=seed, **options), rng)
+        states, lengths = bool(rng.integers(2)), bool(rng.integers(2))
+        save(model, tmp_path / "m.onnx", states=states, lengths=lengths)
+        back = load(tmp_path / "m.onnx")
+        assert isinstance(back, lk.LSTM), options
+        expected = dict(model.parameters)
+        if states:  # learned initial states are then the caller's to give
+            expected = {k: a for k, a in expected.items() if k[:4] not in ("h_0_", "c_0_")}
+        same_bits(back.parameters, expected)
+        assert np.float32(back.cells[0].gate_clip or 0) == np.float32(model.cells[0].gate_clip or 0)
+        for name in options.keys() - {"learn_initial_state", "activations", "gate_clip"}:
+            assert back.config[name] == model.config[name], name
+        for mine, other in zip(model.cells, back.cells, strict=True):
+            for one, two in zip(mine.activations, other.activations, strict=True):
+                assert steps.name_and_numbers(one)[0] == steps.name_and_numbers(two)[0]
+                numbers = (steps.name_and_numbers(f)[1] for f in (one, two))
+                assert np.array_equal(*(np.float32(n) for n in numbers))  # as the file holds them
+        counts["models"] += 1
+        counts["arrays"] += len(expected)
+    show("LSTMs there and back", counts)
+
+
+def same_bits(mine, other):
+    assert set(mine) == set(other)
+    for name, array in mine.items():
+        assert array.tobytes() == other[name].tobytes(), name
+
+
+CHAINS = {
+    "tokens": lambda: {
+        "embedding": Embedding(7, 3, seed=0),
+        "lstm": lk.LSTM(3, 4, 2, seed=0),
+        "linear": Linear(4, 7, seed=0),
+        "activation": Activation("log_softmax"),
+    },
+    "last": lambda: {
+        "lstm": Recurrent(lk.LSTM(3, 4, bidirectional=True, seed=0), last=True),
+        "linear": Linear(8, 2, bias=False, seed=0),
+        "activation": Activation("relu"),
+    },
+    "backwards": lambda: {
+        "lstm": Recurrent(lk.LSTM(3, 4, seed=0), backwards=True),
+        "linear": Linear(4, 2, seed=0),
+    },
+    "two cells": lambda: {
+        "lstm": Bidirectional(
+            Recurrent(lk.LSTM(3, 4, seed=0)),
+            Recurrent(lk.LSTM(3, 4, activations=("sigmoid", "relu", "tanh")), backwards=True),
+            "sum",
+        ),
+        "linear": Linear(4, 2, seed=0),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_chains_come_back_with_every_bit(kind, tmp_path):
+    rng = np.random.default_rng(10)
+    model = shaken(Sequential(CHAINS[kind]()), rng)
+    for states, lengths in itertools.product((False, True), repeat=2):
+        if kind == "last" and states and lengths:
+            continue  # the choice of the state where a length is 0 is not followed back
+        save(model, tmp_path / "m.onnx", states=states, lengths=lengths)
+        back = load(tmp_path / "m.onnx")
+        assert list(back.layers) == list(model.layers)
+        same_bits(back.parameters, model.parameters)
+        x = rng.integers(0, 7, (2, 5)) if model.embedding else rng.normal(size=(2, 5, 3))
+        assert np.array_equal(back(x, lengths=[5, 2])[0], model(x, lengths=[5, 2])[0])
+
+
 # ---------------------------------------------------------------------------------- the errors
 
 
@@ -480,6 +586,10 @@ def test_other_models_are_refused(tmp_path):
     layers = {"a": Recurrent(lk.LSTM(2, 3), last=True), "b": lk.LSTM(3, 3)}
     with pytest.raises(InputError, match="layer 'b' stands after one that shows the last step"):
         save(Sequential(layers), tmp_path / "m.onnx")
+    both = Bidirectional(Recurrent(lk.LSTM(2, 3)), Recurrent(lk.LSTM(2, 3), backwards=True))
+    layers = {"a": both, "a_forward": lk.LSTM(6, 3)}
+    with pytest.raises(InputError, match="two things would be called 'h_0_a_forward'"):
+        save(Sequential(layers), tmp_path / "m.onnx", states=True)
     assert not list(tmp_path.iterdir())
 
 
@@ -511,10 +621,12 @@ def test_a_failure_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):
     path.write_bytes(b"old")
 
     def fail(*_):
-        raise RuntimeError("in the middle")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(steps, "_activations", fail)
-    with pytest.raises(RuntimeError, match="in the middle"):
-        save(lk.LSTM(2, 3), path)
-    assert path.read_bytes() == b"old"
-    assert [one.name for one in tmp_path.iterdir()] == ["m.onnx"]
+    for module, name in ((steps, "_activations"), (os, "fsync")):  # early and late
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fail)
+            with pytest.raises(OSError, match="No space left"):
+                save(lk.LSTM(2, 3), path)
+        assert path.read_bytes() == b"old"
+        assert [one.name for one in tmp_path.iterdir()] == ["m.onnx"]

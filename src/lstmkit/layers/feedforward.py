@@ -5,6 +5,7 @@ Each has ``forward -> (y, tape)`` beside its ``backward``; a call is inference a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from lstmkit.engine.masks import dropout
 from lstmkit.shapes import (
     Array,
     Axis,
+    InputError,
     check_shape,
     floating_dtype,
     generator,
     integer_array,
+    one_of,
     positive_integer,
     real_array,
     real_number,
@@ -57,6 +60,34 @@ class Embedding:
         rng = generator("embedding", seed)
         weight = rng.standard_normal((num_embeddings, size))
         self.parameters: dict[str, Array] = {"weight": weight.astype(self.dtype)}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_parameters` makes it of again: JSON values."""
+        sizes = {"num_embeddings": self.num_embeddings, "size": self.size}
+        return {**sizes, "dtype": self.dtype.name}
+
+    @classmethod
+    def from_parameters(
+        cls, config: Mapping[str, Any], parameters: Mapping[str, ArrayLike]
+    ) -> Embedding:
+        """Make a layer from its `config` and arrays, copied; nothing is drawn.
+
+        Raises
+        ------
+        InputError
+            If a name is missing or unknown, or a shape disagrees with the config.
+        """
+        _check_names("embedding", "config", config, ("num_embeddings", "size", "dtype"))
+        layer = cls.__new__(cls)
+        layer.num_embeddings = positive_integer(
+            "embedding", "num_embeddings", config["num_embeddings"]
+        )
+        layer.size = positive_integer("embedding", "size", config["size"])
+        layer.dtype = floating_dtype("embedding", config["dtype"])
+        shapes = {"weight": (layer.num_embeddings, layer.size)}
+        layer.parameters = _copies("embedding", parameters, shapes, layer.dtype)
+        return layer
 
     def __call__(self, indices: ArrayLike) -> Array:
         """Rows of the tokens: (…) integers → (…, size)."""
@@ -119,6 +150,34 @@ class Linear:
         if bias:
             self.parameters["bias"] = np.zeros(output_size, self.dtype)
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_parameters` makes it of again: JSON values."""
+        sizes = {"input_size": self.input_size, "output_size": self.output_size}
+        return {**sizes, "bias": "bias" in self.parameters, "dtype": self.dtype.name}
+
+    @classmethod
+    def from_parameters(
+        cls, config: Mapping[str, Any], parameters: Mapping[str, ArrayLike]
+    ) -> Linear:
+        """Make a layer from its `config` and arrays, copied; nothing is drawn.
+
+        Raises
+        ------
+        InputError
+            If a name is missing or unknown, or a shape disagrees with the config.
+        """
+        _check_names("linear", "config", config, ("input_size", "output_size", "bias", "dtype"))
+        layer = cls.__new__(cls)
+        layer.input_size = positive_integer("linear", "input_size", config["input_size"])
+        layer.output_size = positive_integer("linear", "output_size", config["output_size"])
+        layer.dtype = floating_dtype("linear", config["dtype"])
+        shapes: dict[str, tuple[int, ...]] = {"weight": (layer.output_size, layer.input_size)}
+        if one_of("linear", "bias", config["bias"], (True, False)):
+            shapes["bias"] = (layer.output_size,)
+        layer.parameters = _copies("linear", parameters, shapes, layer.dtype)
+        return layer
+
     def __call__(self, x: ArrayLike) -> Array:
         """Apply the layer: (…, input_size) → (…, output_size)."""
         return self.forward(x)[0]
@@ -138,6 +197,29 @@ class Linear:
         flat_x, flat_dy = (a.reshape(-1, a.shape[-1]) for a in (tape, dy))
         dx, grads = engine.linear_backward(self.parameters, flat_x, flat_dy)
         return dx.reshape(tape.shape), grads
+
+
+def _check_names(owner: str, what: str, found: Mapping[str, Any], expected: Any) -> None:
+    if set(found) != set(expected):
+        missing, unknown = set(expected) - set(found), set(found) - set(expected)
+        raise InputError(
+            f"{owner}: {what} does not fit; missing {sorted(missing)!s:.200}, "
+            f"unknown {sorted(unknown)!s:.200}"
+        )
+
+
+def _copies(
+    owner: str,
+    parameters: Mapping[str, ArrayLike],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: DTypeLike,
+) -> dict[str, Array]:
+    """Copy arrays once all of them have the names and shapes."""
+    _check_names(owner, "parameters", parameters, shapes)
+    return {
+        name: real_array(owner, name, parameters[name], shape, dtype).copy()
+        for name, shape in shapes.items()
+    }
 
 
 def linear(weights: dict[str, Array], x: Array) -> Array:

@@ -325,6 +325,10 @@ class LSTM:
             leaky_relu, elu or thresholded_relu whose alpha is negative, for from what they give
             their slope cannot be told.
         """
+        if any(engine.in_file(array) for array in self.parameters.values()):
+            raise InputError(
+                "lstm.forward: the weights are in a file, for inference; load them without in_file"
+            )
         if self.cells[0].bfloat16:
             raise InputError("lstm.forward: a quantized layer is for inference; call it instead")
         for function in self.cells[0].activations:
@@ -400,7 +404,10 @@ class LSTM:
     def stream(self, batch_size: int = 1) -> Stream:
         """Return a stream of this layer, fed one step at a time; see `lstmkit.stream.Stream`.
 
-        It computes with the weights as they are now: after training, make a new one.
+        It computes with the weights as they are now: after training, make a new one. With the
+        native engine (`lstmkit.backend`) its steps are, bit for bit, what the layer gives for the
+        whole sequence and for any batch that the row stands in. With NumPy they agree but for
+        rounding, since the library below it sums products of other shapes in another order.
 
         Raises
         ------
@@ -442,7 +449,9 @@ class LSTM:
         if set(shapes) != set(parameters):
             missing = sorted(set(shapes) - set(parameters))
             unknown = sorted(set(parameters) - set(shapes))
-            raise InputError(f"lstm: parameters do not fit; missing {missing}, unknown {unknown}")
+            raise InputError(
+                f"lstm: parameters do not fit; missing {missing!s:.200}, unknown {unknown!s:.200}"
+            )
         lstm.parameters = {
             name: real_array("lstm", name, parameters[name], shape, lstm.dtype)
             for name, shape in shapes.items()
@@ -454,6 +463,16 @@ class LSTM:
                 if name.startswith("weight"):
                     array[:] = round_to_bfloat16(array)
                 array.flags.writeable = False
+        return lstm
+
+    @classmethod
+    def over(cls, config: dict[str, Any], parameters: dict[str, Array]) -> LSTM:
+        """Make a layer for inference over arrays of which some stay in a file.
+
+        These are `lstmkit.engine.base.InFile`; the shapes have been checked.
+        """
+        lstm = cls._without_weights(config)
+        lstm.parameters = {name: parameters[name] for name in lstm.shapes()}
         return lstm
 
     def quantize(self, weights: str = "bfloat16") -> LSTM:

@@ -164,6 +164,11 @@ class Bidirectional:
     @classmethod
     def from_parameters(cls, config: dict[str, Any], parameters: dict[str, Array]) -> Bidirectional:
         """Make it from its `config` and arrays, copied."""
+        if set(config) != {"forward", "backward", "merge"}:
+            raise InputError(
+                f"bidirectional: config has {sorted(config)!s:.200}; expected forward, backward "
+                "and merge"
+            )
         sides = {}
         for side in ("forward", "backward"):
             own = {

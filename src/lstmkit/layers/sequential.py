@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmkit import store
+from lstmkit import engine, store
 from lstmkit.layers.feedforward import Embedding, Linear
-from lstmkit.layers.inference import Activation, LastStep, Masking
+from lstmkit.layers.inference import LastStep, Masking
+from lstmkit.layers.links import (
+    Layer,
+    config_of,
+    describe,
+    from_config,
+    parameters_of,
+    sizes_of,
+)
 from lstmkit.layers.lstm import LSTM
 from lstmkit.layers.recurrent import Bidirectional, Mask, Recurrent, State
 from lstmkit.shapes import (
     Array,
     InputError,
     boolean_array,
-    check_shape,
     integer_array,
+    one_of,
     positive_integer,
     real_array,
 )
-from lstmkit.stream import Part, SequentialStream
+from lstmkit.stream import Part, SequentialStream, Stream
 
-Layer = Embedding | Recurrent | Bidirectional | Linear | Activation | Masking | LastStep
 MOST = 1024
 """Layers of a chain."""
 
@@ -75,8 +82,8 @@ class Sequential:
                 raise InputError(
                     f"sequential: layer {name!r} is {type(layer).__name__}; expected a layer"
                 )
-            dtypes |= {array.dtype.name for array in _parameters(layer).values()}
-            takes, gives = _sizes(layer)
+            dtypes |= {array.dtype.name for array in parameters_of(layer).values()}
+            takes, gives = sizes_of(layer)
             if size is not None and takes is not None and takes != size:
                 raise InputError(
                     f"sequential: layer {name!r} takes {takes} numbers and gets {size}; expected "
@@ -109,7 +116,7 @@ class Sequential:
         return {
             f"{name}.{short}": array
             for name, layer in self.layers.items()
-            for short, array in _parameters(layer).items()
+            for short, array in parameters_of(layer).items()
         }
 
     @property
@@ -133,13 +140,13 @@ class Sequential:
         """I, the numbers of a step; of an embedding V, the number of tokens."""
         if self.embedding is not None:
             return self.embedding.num_embeddings
-        sizes = (_sizes(layer)[0] for layer in self.layers.values())
+        sizes = (sizes_of(layer)[0] for layer in self.layers.values())
         return next(size for size in sizes if size is not None)
 
     @property
     def output_size(self) -> int:
         """Numbers in a step of y."""
-        sizes = [_sizes(layer)[1] for layer in self.layers.values()]
+        sizes = [sizes_of(layer)[1] for layer in self.layers.values()]
         return [size for size in sizes if size is not None][-1]
 
     # ------------------------------------------------------------------------------- running
@@ -232,9 +239,36 @@ class Sequential:
                 parts.append(layer.lstm.stream(batch))
             elif isinstance(layer, Masking):
                 parts.append(_refuse_masked(layer))
+            elif isinstance(layer, Linear):
+                parts.append(engine.linear_step(layer.parameters, batch))
+            elif isinstance(layer, Embedding):
+                parts.append(layer.parameters["weight"].__getitem__)
             elif not isinstance(layer, LastStep):
                 parts.append(layer)
-        return SequentialStream(parts, lambda x: self._input("stream.step", x, (batch,)))
+        if isinstance(parts[0], Stream):  # which checks for itself
+            return SequentialStream(parts)
+        return SequentialStream(parts, self._checked_step(batch))
+
+    def _checked_step(self, batch: int) -> Callable[[ArrayLike], Array]:
+        """Return what checks the input of a step; what needs no check or change, gets none."""
+        tokens = self.embedding is not None
+        size = self.input_size
+        shape = (batch,) if tokens else (batch, size)
+        dtype = np.dtype(np.int64) if tokens else self.dtype
+
+        def check(x: ArrayLike) -> Array:
+            if (
+                isinstance(x, np.ndarray)
+                and x.dtype == dtype
+                and x.shape == shape
+                and x.flags.c_contiguous
+                # Numbers below 0 are large ones without a sign.
+                and not (tokens and x.view(np.uint64).max() >= size)
+            ):
+                return x
+            return np.ascontiguousarray(self._input("stream.step", x, (("batch", batch),)))
+
+        return check
 
     def _input(self, owner: str, x: ArrayLike, leading: tuple[Any, ...]) -> Array:
         embedding = self.embedding
@@ -271,7 +305,7 @@ class Sequential:
     @property
     def config(self) -> dict[str, Any]:
         """What `from_parameters` makes it of again: JSON values."""
-        layers = [[name, type(a).__name__, _config(a)] for name, a in self.layers.items()]
+        layers = [[name, type(a).__name__, config_of(a)] for name, a in self.layers.items()]
         return {"dtype": self.dtype.name, "layers": layers}
 
     @classmethod
@@ -285,115 +319,42 @@ class Sequential:
         InputError
             If a name is missing or unknown, or a shape disagrees with the config.
         """
+        if not isinstance(config, Mapping) or set(config) != {"dtype", "layers"}:
+            raise InputError("sequential: config is no dict of dtype and layers")
+        rows, dtype = config["layers"], config["dtype"]
+        if not isinstance(rows, list | tuple) or not 0 < len(rows) <= MOST:
+            raise InputError(f"sequential: config: layers is no list of 1 to {MOST}")
+        one_of("sequential: config", "dtype", dtype, ("float32", "float64"))
+        own: dict[str, dict[str, ArrayLike]] = {}
+        for key, array in parameters.items():
+            name, _, short = key.partition(".")
+            own.setdefault(name, {})[short] = array
         layers: dict[str, Layer] = {}
-        used = 0
-        for name, kind, options in config["layers"]:
-            own = {
-                key[len(name) + 1 :]: np.asarray(array)
-                for key, array in parameters.items()
-                if key.startswith(name + ".")
-            }
-            if name in layers or kind not in _MAKERS:
-                raise InputError(f"sequential: layer {name!r:.60} comes twice or is unknown")
-            layers[name] = _MAKERS[kind](options, own, config["dtype"])
-            used += len(own)
-        if used != len(parameters):
-            raise InputError("sequential: parameters do not fit; some belong to no layer")
-        return cls(layers)
+        for row in rows:
+            kinds = [type(part) for part in row] if isinstance(row, list | tuple) else []
+            if kinds != [str, str, dict]:
+                raise InputError(
+                    f"sequential: config: a layer is {row!r:.60}; expected [name, kind, options]"
+                )
+            name, kind, options = row
+            if name in layers:
+                raise InputError(f"sequential: config: the layer {name!r:.60} comes twice")
+            layers[name] = from_config(name, kind, options, own.pop(name, {}), dtype)
+        if own:
+            raise InputError(
+                f"sequential: the arrays of {min(own)!r:.60} belong to no layer; expected those of "
+                f"{', '.join(layers):.200}"
+            )
+        chain = cls(layers)
+        if chain.dtype != dtype:
+            raise InputError(
+                f"sequential: config: dtype is {dtype!r} and the layers' is {chain.dtype}"
+            )
+        return chain
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the config and the weights to one safetensors file, whole or not at all."""
         store.save(path, "Sequential", self.config, self.parameters)
-
-
-def describe(layer: Layer) -> str:
-    """One layer in a few words."""
-    if isinstance(layer, Embedding):
-        return f"Embedding({layer.num_embeddings}, {layer.size})"
-    if isinstance(layer, Linear):
-        bias = "" if "bias" in layer.parameters else ", bias=False"
-        return f"Linear({layer.input_size}, {layer.output_size}{bias})"
-    if isinstance(layer, Activation):
-        return f"Activation({layer.function!r})"
-    if isinstance(layer, Masking):
-        return f"Masking({layer.value:g})"
-    if isinstance(layer, LastStep):
-        return "LastStep()"
-    if isinstance(layer, Bidirectional):
-        both = f"{describe(layer.forward)}, {describe(layer.backward)}"
-        return f"Bidirectional({both}, {layer.merge!r})"
-    flags = [name for name in ("backwards", "turned", "last", "repeat") if getattr(layer, name)]
-    lstm = layer.lstm
-    sizes = [f"{lstm.input_size}, {lstm.hidden_size}"]
-    if lstm.num_layers > 1:
-        sizes.append(f"num_layers={lstm.num_layers}")
-    if lstm.bidirectional:
-        sizes.append("bidirectional")
-    return f"LSTM({', '.join(sizes + flags)})"
-
-
-def _parameters(layer: Layer) -> dict[str, Array]:
-    return {} if isinstance(layer, Activation | Masking | LastStep) else layer.parameters
-
-
-def _sizes(layer: Layer) -> tuple[int | None, int | None]:
-    """Return how many numbers a step has before and after it; None where it does not matter."""
-    if isinstance(layer, Embedding):
-        return None, layer.size
-    if isinstance(layer, Activation | Masking | LastStep):
-        return None, None
-    return layer.input_size, layer.output_size
-
-
-def _config(layer: Layer) -> dict[str, Any]:
-    if isinstance(layer, Recurrent | Bidirectional):
-        return layer.config
-    if isinstance(layer, Embedding):
-        return {"num_embeddings": layer.num_embeddings, "size": layer.size}
-    if isinstance(layer, Linear):
-        bias = "bias" in layer.parameters
-        return {"input_size": layer.input_size, "output_size": layer.output_size, "bias": bias}
-    if isinstance(layer, Activation):
-        function = layer.function
-        return {"function": list(function) if isinstance(function, tuple) else function}
-    return {"value": layer.value} if isinstance(layer, Masking) else {}
-
-
-def _with_weights(make: type[Embedding] | type[Linear]) -> Any:
-    """Return what makes a layer of given arrays; what it draws first is thrown away."""
-
-    def maker(options: dict[str, Any], parameters: dict[str, Array], dtype: str) -> Layer:
-        layer = make(**options, dtype=dtype, seed=0)
-        _take(layer, make.__name__.lower(), parameters)
-        return layer
-
-    return maker
-
-
-def _take(layer: Embedding | Linear, owner: str, parameters: dict[str, Array]) -> None:
-    if set(parameters) != set(layer.parameters):
-        raise InputError(
-            f"{owner}: parameters are {sorted(parameters)}; expected {sorted(layer.parameters)}"
-        )
-    for name, array in layer.parameters.items():
-        check_shape(owner, name, parameters[name], array.shape)
-        array[...] = parameters[name]
-
-
-def _without_weights(make: Any) -> Any:
-    def maker(options: dict[str, Any], parameters: dict[str, Array], dtype: str) -> Layer:
-        layer: Layer = make(**options)
-        return layer
-
-    return maker
-
-
-def _from_parameters(make: Any) -> Any:
-    def maker(options: dict[str, Any], parameters: dict[str, Array], dtype: str) -> Layer:
-        layer: Layer = make.from_parameters(options, parameters)
-        return layer
-
-    return maker
 
 
 def _refuse_masked(layer: Masking) -> Part:
@@ -407,14 +368,3 @@ def _refuse_masked(layer: Masking) -> Part:
         return y[:, 0]
 
     return check
-
-
-_MAKERS: dict[str, Any] = {
-    "Embedding": _with_weights(Embedding),
-    "Linear": _with_weights(Linear),
-    "Recurrent": _from_parameters(Recurrent),
-    "Bidirectional": _from_parameters(Bidirectional),
-    "Activation": _without_weights(Activation),
-    "Masking": _without_weights(Masking),
-    "LastStep": _without_weights(LastStep),
-}

@@ -18,7 +18,7 @@ import numpy as np
 
 from lstmkit import losses, optimizers, store, training
 from lstmkit.data import TextStreams
-from lstmkit.layers import LSTM, Dropout, Embedding, Linear
+from lstmkit.layers import LSTM, Dropout, Embedding, Linear, Sequential
 from lstmkit.sampling import choose
 from lstmkit.shapes import Array, InputError, floating_dtype, one_of, positive_integer, real_number
 from lstmkit.tasks.text import Documents, Passages, Text, Vocabulary, cut, documents, tokens
@@ -346,6 +346,15 @@ class LanguageModel:
         if self.tied:
             del named["head.weight"]
         return named
+
+    @property
+    def network(self) -> Sequential:
+        """Its layers as a chain, tokens to logits: to stream, or to write for other libraries.
+
+        The chain holds the model's own arrays. What it lacks is the vocabulary.
+        """
+        self._fitted()
+        return Sequential({"embedding": self.embedding_, "lstm": self.lstm_, "head": self.head_})
 
     # ------------------------------ the network (training.Model)
 

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 from lstmkit.formats.keras import hdf5
 from lstmkit.formats.keras.hdf5 import Damaged, Group
+from lstmkit.shapes import shown
+from lstmkit.store import heavy
 
 ZIP = b"PK\x03\x04"
 MOST_MEMBERS = 1000
-SMALL = 2**18  # bytes that any member may take: packed text and HDF5 of few numbers are smaller
-JSON_LIMIT = 2**21  # bytes; an LSTM takes about 1,400
-JSON_PARTS = 8192  # brackets and commas; an LSTM has 63 in a file of 4,400 bytes or more ...
-BYTES_A_PART = 64  # ... so one more for each so many bytes of the file, but no more than
-MOST_PARTS = 2**16
+SMALL = 2**18  # bytes that any file may ask for: HDF5 of few numbers is mostly zeros
+JSON_LIMIT = 2**21  # bytes; a layer takes about 2,000
+JSON_SPARE = 2**17  # bytes by which it may be longer than the file when it is unpacked
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
@@ -83,7 +83,7 @@ def _archive(data: bytes) -> Opened:
         zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OSError,
         ValueError, OverflowError, RuntimeError, LookupError,
     ) as error:  # fmt: skip
-        raise Damaged(f"it is no whole zip archive ({error})") from None
+        raise Damaged(f"it is no whole zip archive ({shown(error)})") from None
     about = _json(METADATA, metadata, len(data))
     facts = [(key, f"{value:.80}") for key, value in about.items() if isinstance(value, str)]
     others = sorted(set(names) - {METADATA, CONFIG, WEIGHTS})
@@ -99,8 +99,7 @@ def _archive(data: bytes) -> Opened:
 def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
     """Return a member's bytes: at most three times the file's (or 256 KB), whatever it says."""
     info = archive.getinfo(name)
-    limit = 3 * size if name == WEIGHTS else min(3 * size, JSON_LIMIT)
-    limit = max(limit, SMALL)
+    limit = max(3 * size, SMALL) if name == WEIGHTS else min(JSON_LIMIT, size + JSON_SPARE)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
         raise Damaged(f"{name} is encrypted or compressed in a way that Keras does not use")
     if info.file_size > limit:
@@ -119,7 +118,7 @@ def _hdf5(data: bytes) -> Opened:
             raise Damaged("it has a model's config and no weights")
         own = weights.attributes.get("keras_version")
         version = texts.get("keras_version") or (own if isinstance(own, str) else "1")
-        model = _json("model_config", texts["model_config"].encode(), len(data))
+        model = _json("model_config", texts["model_config"].encode("utf-8", "replace"), len(data))
         left = [f"group {name!r:.60}" for name in tree.members if name not in OF_A_MODEL]
         return Opened("Keras whole model (.h5)", model, version, weights, False, facts, left)
     if "layer_names" in tree.attributes or "layer_names0" in tree.attributes:
@@ -135,7 +134,7 @@ OF_A_MODEL = ("model_weights", "optimizer_weights")
 
 
 def _json(part: str, data: bytes, size: int) -> dict[str, Any]:
-    """Read a JSON object in a file of ``size`` bytes; a name that comes twice is refused."""
+    """Read a JSON object of a bounded size; a name that comes twice is refused."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -143,10 +142,8 @@ def _json(part: str, data: bytes, size: int) -> dict[str, Any]:
             raise ValueError("a name comes twice")
         return result
 
-    parts = sum(data.count(mark) for mark in (b"{", b"[", b","))
-    limit = min(JSON_PARTS + size // BYTES_A_PART, MOST_PARTS)
-    if len(data) > JSON_LIMIT or parts > limit:
-        raise Damaged(f"its {part} is too large ({len(data)} bytes, {parts} parts)")
+    if len(data) > JSON_LIMIT or heavy(data, size // 4):
+        raise Damaged(f"its {part} is too large, or has too many parts ({len(data)} bytes)")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:

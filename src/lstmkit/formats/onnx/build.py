@@ -133,6 +133,10 @@ class Graph:
 
     def input(self, name: str, dtype: DTypeLike, shape: list[Size], about: str = "") -> str:
         """Add an input."""
+        if name in self._used:
+            raise InputError(
+                f"onnx.save: two things would be called {name!r}; give the layers other names"
+            )
         self._used[name] = 0
         self.inputs.append(self.describe(name, dtype, shape, about))
         return name

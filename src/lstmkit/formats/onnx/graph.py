@@ -13,7 +13,8 @@ from lstmkit.formats.onnx.protobuf import Reader, Value
 from lstmkit.formats.onnx.tensors import DTYPES, Files, Tensor, Unreadable, read_tensor
 from lstmkit.shapes import Array, InputError
 
-MOST_NODES = 20_000  # in a file; it bounds what a small file can make of itself in memory
+MOST_NODES = 10_000  # in a file; it bounds what a small file can make of itself in memory
+MOST_ENDS = 4096  # inputs and outputs of a graph; old files name their weights there
 MOST_DEPTH = 16  # of graphs in nodes in graphs
 
 Shape = tuple[int | str | None, ...]
@@ -158,6 +159,11 @@ class _Maker:
                 graph.inputs.append(self.named(reader.bytes(value)))
             elif number == 12:
                 graph.outputs.append(self.named(reader.bytes(value)))
+            if len(graph.inputs) + len(graph.outputs) > MOST_ENDS:
+                raise InputError(
+                    f"{reader.owner} has more than {MOST_ENDS} inputs and outputs; expected a "
+                    "graph of LSTM layers"
+                )
             elif number == 15:
                 graph.unread.append(f"{reader.owner}: a sparse tensor")
         return graph

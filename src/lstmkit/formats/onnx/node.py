@@ -48,8 +48,6 @@ FUNCTIONS: dict[str, tuple[str, float | None, float | None]] = {
     "affine": ("affine", 1.0, 0.0),
 }
 
-BARE_IS_REFUSED = ("scaled_tanh", "affine")  # of our names, those that always come with numbers
-
 # Where our blocks i, f, g, o (or i, g, o of a coupled cell) stand in ONNX's i, o, f, c.
 GATES, COUPLED_GATES = (0, 2, 3, 1), (0, 3, 1)
 PEEPHOLES, COUPLED_PEEPHOLES = (0, 2, 1), (0, 1)
@@ -288,7 +286,7 @@ def _activations(
         ]
         # Files hold float32: 0.2 comes back as 0.200000003, and is the default all the same.
         usual = [np.float32(number) for number in given] == [np.float32(n) for n in taken]
-        functions.append(ours if usual and ours not in BARE_IS_REFUSED else (ours, *given))
+        functions.append(ours if usual else (ours, *given))
     return [tuple(functions[3 * d : 3 * d + 3]) for d in range(count)]
 
 

@@ -23,10 +23,16 @@ Result = Any  # an array, or a tuple of them
 
 
 class Room:
-    """How many bytes of results may still be made."""
+    """How many bytes of results may still be made, and how much work done (about 1 ns each)."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, left: int, work: int = 2**62) -> None:
+        self.left, self.left_work = left, work
+
+    def work(self, amount: int) -> None:
+        """Ask for time."""
+        self.left_work -= amount
+        if self.left_work < 0:
+            raise InputError("it takes more work than the limit allows")
 
     def take(self, shape: Sequence[int], itemsize: int = 8) -> None:
         """Ask for an array; its numbers must be whole and not negative."""
@@ -374,7 +380,7 @@ def _constant_of_shape(call: Call, shape: Array) -> Result:
 def _range(call: Call, start: Array, limit: Array, delta: Array) -> Result:
     first, last, step = (array.reshape(()).item() for array in (start, limit, delta))
     call.room.take((max(0, math.ceil((last - first) / step)),), start.itemsize)
-    made: Array = np.arange(first, last, step, dtype=start.dtype)  # type: ignore[call-overload]
+    made: Array = np.arange(first, last, step, dtype=start.dtype)
     return made
 
 
@@ -394,6 +400,7 @@ def _matmul(call: Call, a: Array, b: Array) -> Result:
     rows, columns = a.shape[-2:-1], b.shape[-1:] if b.ndim > 1 else ()
     leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     call.room.take((*leading, *rows, *columns), a.itemsize)
+    call.room.work(math.prod((*leading, *rows, *columns)) * a.shape[-1] // 8)
     return np.matmul(a, b)
 
 
@@ -401,6 +408,7 @@ def _gemm(call: Call, a: Array, b: Array, c: Given = None) -> Result:
     a = a.T if call.get("transA", 0) else a
     b = b.T if call.get("transB", 0) else b
     call.room.take((a.shape[0], b.shape[1]), a.itemsize)
+    call.room.work(a.shape[0] * b.size // 8)
     y = call.get("alpha", 1.0) * (a @ b)
     if c is not None:
         y = y + call.get("beta", 1.0) * c
@@ -447,6 +455,7 @@ def _lstm(call: Call, *given: Given) -> Result:
     x, r = given[0], given[2] if len(given) > 2 else None
     if x is not None and r is not None and r.ndim == 3:  # y, and the gates of every step
         call.room.take((*x.shape[:2], *r.shape[:2], 2), 8)
+        call.room.work(math.prod(x.shape[:2]) * r.size * (1 + x.shape[-1] // r.shape[2]) // 8)
     return run_lstm(str(call.node), call.node.attributes, given)
 
 
@@ -500,6 +509,9 @@ OPERATORS: dict[str, Callable[..., Result]] = {
 }
 """By ONNX's names. `If`, `Loop` and `Scan` hold graphs: they are the interpreter's."""
 
+VIEWS = {"Identity", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+"""Operators that look at an array and do not go through it."""
+
 
 def compute(node: Node, inputs: Sequence[Given], room: Room) -> list[Array]:
     """Compute a node.
@@ -513,6 +525,8 @@ def compute(node: Node, inputs: Sequence[Given], room: Room) -> list[Array]:
     if function is None:
         raise InputError(f"{node}: operator {node.op!r:.60} is not supported")
     try:
+        if node.op not in VIEWS:
+            room.work(sum(array.size for array in inputs if array is not None))
         with np.errstate(all="ignore"):
             result = function(Call(node, room), *inputs)
     except InputError as error:

@@ -14,8 +14,8 @@ import numpy as np
 
 from lstmkit.shapes import Array, InputError
 
-MOST_FIELDS = 400_000
-"""Of one file: a graph of 20,000 nodes has as many. It bounds the time that any file can take."""
+MOST_FIELDS = 200_000
+"""Of one file: a graph of 10,000 nodes has as many. It bounds the time that any file can take."""
 _CHUNK = 1 << 16  # bytes of packed whole numbers that are decoded at once
 
 Value = int | memoryview

@@ -81,9 +81,12 @@ def save(
 
     Notes
     -----
-    Equal models give equal bytes. The clip of ONNX bounds what goes into the gates, as ONNX Runtime
-    does; a runtime that bounds the cell state before its activation as well gives other numbers
-    where that state is larger than the clip.
+    Equal models give equal bytes. A sequence may have the length 0, but a batch or a time of 0 ends
+    the whole process of ONNX Runtime (1.31).
+
+    The clip of ONNX bounds what goes into the gates, as in ONNX Runtime. A runtime that bounds the
+    cell state before its activation as well gives other numbers where that state is larger
+    (https://github.com/microsoft/onnxruntime/issues/27224).
     """
     if isinstance(model, LSTM):
         model = Sequential({"lstm": model})
@@ -102,7 +105,7 @@ def save(
             f"onnx.save: opset is {opset}; the installed onnx package knows {newest} at most "
             "(upgrade onnx)"
         )
-    with np.errstate(all="ignore"):
+    with np.errstate(over="ignore"):  # a clip beyond float32 is none
         data = _Writer(model, states, lengths).graph.as_file("lstmkit", opset, _about(model))
     with atomic_write(path) as file:
         file.write(data)
@@ -131,9 +134,9 @@ class _Writer:
         self.dtype = model.dtype
         self.states, self.alone = states, len(model.lstms) == 1
         self.ends: list[tuple[str, str, str, LSTM]] = []
-        tokens = model.embedding is not None
-        shape: list[Size] = ["batch", "time"] if tokens else ["batch", "time", model.input_size]
-        x = graph.input("x", np.int64 if tokens else model.dtype, shape, "input sequences")
+        self.tokens = model.embedding is not None  # whether x is still tokens
+        shape: list[Size] = ["batch", "time", *([] if self.tokens else [model.input_size])]
+        x = graph.input("x", np.int64 if self.tokens else model.dtype, shape, "input sequences")
         known = None
         if lengths:
             real = graph.input("lengths", np.int32, ["batch"], "real steps of each sequence")
@@ -148,19 +151,13 @@ class _Writer:
                 )
             x, known, flat = self._layer(name, layer, x, known, flat)
         graph.inside("")
-        shape = ["batch", model.output_size] if flat else ["batch", "time", model.output_size]
+        shape = ["batch", *([] if flat else ["time"]), model.output_size]
         graph.output("y", x, model.dtype, shape, "output of the last layer")
-        if states:
-            for ending, h, c, lstm in self.ends:
-                cells = len(lstm.cells)
-                for letter, value, size in (
-                    ("h", h, lstm.cells[0].output_size),
-                    ("c", c, lstm.cells[0].hidden_size),
-                ):
-                    graph.output(
-                        f"{letter}_n{ending}", value, model.dtype, [cells, "batch", size],
-                        "state after the last step",
-                    )  # fmt: skip
+        about = "state after the last step"
+        for ending, h, c, lstm in self.ends:
+            cells, first = len(lstm.cells), lstm.cells[0]
+            for name, value, size in (("h_n", h, first.output_size), ("c_n", c, first.hidden_size)):
+                graph.output(name + ending, value, model.dtype, [cells, "batch", size], about)
 
     def _layer(
         self, name: str, layer: Any, x: str, known: _Known | None, flat: bool
@@ -168,11 +165,9 @@ class _Writer:
         """Add a layer: what it gives, which steps count after it, and whether it gave one step."""
         graph = self.graph
         if isinstance(layer, Embedding):
-            return (
-                graph.op("Gather", graph.weight("weight", layer.parameters["weight"]), x),
-                known,
-                flat,
-            )
+            self.tokens = False
+            y = graph.op("Gather", graph.weight("weight", layer.parameters["weight"]), x)
+            return y, known, flat
         if isinstance(layer, Linear):
             weight = graph.weight("weight", layer.parameters["weight"].T)
             y = graph.op("MatMul", x, weight)
@@ -182,7 +177,8 @@ class _Writer:
         if isinstance(layer, Activation):
             return self._activation(layer.function, x), known, flat
         if isinstance(layer, Masking):
-            return *self._masking(layer.value, x, known, flat), flat
+            y, found = self._masking(layer.value, x, known)
+            return y, None if flat else found, flat
         if isinstance(layer, LastStep):
             return self._last_step(x, known), None, True
         if isinstance(layer, Recurrent):
@@ -330,11 +326,10 @@ class _Writer:
         shown = graph.op("GreaterOrEqual", latest, graph.whole(0)) if repeat else mask
         return graph.op("Where", graph.op("Unsqueeze", shown, graph.ints(2)), y, graph.number(0))
 
-    def _masking(
-        self, value: float, x: str, known: _Known | None, flat: bool
-    ) -> tuple[str, _Known | None]:
+    def _masking(self, value: float, x: str, known: _Known | None) -> tuple[str, _Known | None]:
+        """Mark the steps that are the value, and set them to 0 where they are not tokens."""
         graph = self.graph
-        if x == "x" and graph.inputs[0].type.tensor_type.elem_type == graph.element(np.int64):
+        if self.tokens:
             if value != int(value):
                 return x, known  # no token is that
             mask = graph.op("Not", graph.op("Equal", x, graph.whole(int(value))))
