@@ -389,13 +389,11 @@ def test_the_paths_of_keras_2_13(keras, L, tmp_path):
     model.save(tmp_path / "new.keras")
     word = "_layer_checkpoint_dependencies"
     with h5py.File(tmp_path / "new.weights.h5") as new, h5py.File(tmp_path / "old", "w") as old:
-        new.visititems(
-            lambda name, item: (
-                old.create_dataset(name.replace("layers", word), data=item[()])
-                if isinstance(item, h5py.Dataset)
-                else None
-            )
-        )
+        names: list[str] = []
+        new.visit(names.append)
+        for name in names:
+            if isinstance(new[name], h5py.Dataset):
+                old[name.replace("layers", word)] = new[name][()]
     with (
         zipfile.ZipFile(tmp_path / "new.keras") as new,
         zipfile.ZipFile(tmp_path / "old.keras", "w") as old,

@@ -1,6 +1,9 @@
 """Keras's files: read, refused, survived. None of it needs Keras or h5py."""
 
+import contextlib
 import json
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -216,9 +219,9 @@ def archived(tmp_path, **members):
         ({"config": b"{"}, "config.json is not proper JSON"),
         ({"config": b"[]"}, "config.json is not a JSON object"),
         ({"config": b'{"a": 1, "a": 2}'}, "a name comes twice"),
-        ({"config": b"[" * 60_000}, "config.json is not proper JSON"),
+        ({"config": b"[" * 8_000}, "config.json is not proper JSON"),
         ({"config": b"[" * 70_000}, "config.json is too large"),
-        ({"config": b" " * 2**22}, "config.json would take 4194304 bytes"),
+        ({"config": b" " * 2**19}, "config.json would take 524288 bytes"),
         ({"config": b'{"class_name": "Sequential"}'}, "config is not one of Keras's"),
         ({"model": bytes(4_000_000)}, "model.weights.h5 would take 4000000 bytes"),
         ({"model": b"no"}, "it does not begin as an HDF5 file"),
@@ -338,4 +341,57 @@ def test_any_altered_bytes_are_survived(tmp_path, file):
 def test_the_limits_leave_room_for_large_models():
     layer = {"class_name": "LSTM", "config": {f"option {k}": None for k in range(60)}}
     data = json.dumps({"layers": [layer] * 500}).encode()
-    assert len(archive._json("config", data)["layers"]) == 500
+    assert len(archive._json("config", data, 3 * len(data))["layers"]) == 500
+
+
+# ---------------------------------------------------------------------------------- made to hurt
+
+
+def test_a_file_that_asks_for_much_gets_little(tmp_path):
+    """The peak stays below four times the file, its weights and what a small model takes."""
+    layers = [{"class_name": "Activation", "config": {"activation": "relu", "name": "a"}}] * 2000
+    crowd = {"class_name": "Sequential", "config": {"layers": layers}}
+    files = {
+        "layers": archived(tmp_path, config=json.dumps(crowd).encode()).read_bytes(),
+        "lists": archived(tmp_path, config=b"[" + b"[]," * 4_000 + b"[]]").read_bytes(),
+        "zeros": archived(tmp_path, model=bytes(2**18)).read_bytes(),
+        "deep": archived(tmp_path, config=b'{"a":' * 8_000 + b"1" + b"}" * 8_000).read_bytes(),
+        "padded": (FIXTURES / "keras3.h5").read_bytes() + bytes(2**20),
+    }
+    path = tmp_path / "model"
+    for name, data in files.items():
+        path.write_bytes(data)
+        tracemalloc.start()
+        start = time.perf_counter()
+        with contextlib.suppress(InputError):
+            keras.read(path)
+        seconds = time.perf_counter() - start
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * len(data) + 2**20, name
+        assert seconds < 3, name  # of a machine that does other things, and traces
+
+
+def repeating(count):
+    """Write an object whose header goes on in the same block ``count`` times."""
+    names = b"a" * 60_000
+    attribute = b"\x01\0\x08\0\x08\0\x10\0" + b"x".ljust(8, b"\0")
+    attribute += b"\x13\0\0\0\x01\0\0\0"  # text of one byte
+    attribute += b"\x01\x01\0\0\0\0\0\0" + len(names).to_bytes(8, "little") + names
+    block = b"\x0c\0" + len(attribute).to_bytes(2, "little") + bytes(4) + attribute
+    root, place = 96, 96 + 16 + 24 * count
+    more = b"\x10\0\x10\0" + bytes(4) + place.to_bytes(8, "little")
+    more += len(block).to_bytes(8, "little")
+    header = b"\x01\0\x01\0\x01\0\0\0" + (24 * count).to_bytes(4, "little") + bytes(4)
+    end = place + len(block)
+    start = hdf5.SIGNATURE + b"\0\0\0\0\0\x08\x08\0" + bytes(8)
+    start += bytes(8) + b"\xff" * 8 + end.to_bytes(8, "little") + b"\xff" * 8
+    start += bytes(8) + root.to_bytes(8, "little") + bytes(24)
+    return start + header + more * count + block
+
+
+def test_parts_that_point_at_one_place_again_and_again_are_given_up():
+    start = time.perf_counter()
+    with pytest.raises(hdf5.Damaged, match="again and again"):
+        hdf5.read(repeating(2000))
+    assert time.perf_counter() - start < 1

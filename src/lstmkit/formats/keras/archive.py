@@ -22,7 +22,7 @@ from lstmkit.store import heavy
 
 ZIP = b"PK\x03\x04"
 MOST_MEMBERS = 1000
-SMALL = 2**20  # bytes that any file may ask for: an HDF5 file of few numbers is mostly zeros
+SMALL = 2**18  # bytes that any file may ask for: HDF5 of few numbers is mostly zeros
 JSON_LIMIT = 2**21  # bytes; a layer takes about 2,000
 JSON_SPARE = 2**17  # bytes by which it may be longer than the file when it is unpacked
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -97,7 +97,7 @@ def _archive(data: bytes) -> Opened:
 
 
 def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
-    """Return a member's bytes: at most three times the file's (or 1 MB), whatever it says."""
+    """Return a member's bytes: at most three times the file's (or 256 KB), whatever it says."""
     info = archive.getinfo(name)
     limit = max(3 * size, SMALL) if name == WEIGHTS else min(JSON_LIMIT, size + JSON_SPARE)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 MODELS = ("Sequential", "Functional", "Model")
 DEEPEST = 8  # models in models
+MOST = 1000  # layers
 NOTHING = (
     "InputLayer", "Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout",
     "AlphaDropout", "ActivityRegularization",
@@ -96,6 +97,8 @@ def chain(model: Any) -> list[Node]:
     nodes = list(_model(model, "", None, True, unknown, 0))
     if unknown:
         raise Refused(*unknown)
+    if len(nodes) > MOST:
+        raise Refused(f"it has {len(nodes)} layers; expected at most {MOST}")
     sources = [
         node.name
         for node in nodes

@@ -25,6 +25,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNDEFINED = 2**64 - 1
 MOST_AXES = 32
 DEEPEST = 64  # groups in groups
+MOST_STEPS = 200_000
 TEXT = np.dtype(object)
 """Stands for text of any length, which lies in a heap of its own."""
 
@@ -80,7 +81,8 @@ class _Reader:
         self.data = memoryview(data)
         self.seen: set[int] = set()
         self.heaps: dict[int, dict[int, tuple[int, int]]] = {}
-        self.work = len(data) // 32 + 1000  # an array of a real file takes ten steps and 300 bytes
+        # An array of a real file takes ten steps and 300 bytes; 10,000 arrays are enough.
+        self.work = min(len(data) // 32 + 1000, MOST_STEPS)
         self.text = self.room = len(data)  # and no byte of it is used twice
 
     # ------------------------------------------------------------------ bytes
@@ -97,8 +99,8 @@ class _Reader:
         if bytes(self.at(place, len(mark))) != mark:
             raise Damaged(f"there is no {mark.decode()} at byte {place}")
 
-    def spend(self) -> None:
-        self.work -= 1
+    def spend(self, steps: int = 1) -> None:
+        self.work -= steps
         if self.work < 0:
             raise Damaged("its parts point at each other again and again")
 
@@ -365,10 +367,10 @@ class _Reader:
         count, width = math.prod(shape), 16 if dtype == TEXT else dtype.itemsize
         if begin + count * width > end:
             raise Damaged(f"the attribute {name!r:.80} is cut off")
+        self.spend(count)
         if dtype == TEXT:
             values: list[Any] = [self.heap_text(begin + 16 * k) for k in range(count)]
         elif dtype.kind == "S":
-            # The zeros that fill a name of a fixed size up count against the text too.
             rows = [bytes(self.at(begin + width * k, width)) for k in range(count)]
             values = [_text(row.split(b"\0")[0]) for row in rows]
         else:

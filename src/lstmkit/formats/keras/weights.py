@@ -96,14 +96,23 @@ class ByOrder:
 
 
 def listed(group: Group, name: str) -> list[str]:
-    """Return a list of names among a group's attributes; long ones come in numbered parts."""
+    """Return a list of names among a group's attributes; long ones come in numbered parts.
+
+    Raises
+    ------
+    Damaged
+        If a name comes twice.
+    """
     if name in group.attributes:
         parts = [group.attributes[name]]
     else:
         parts = []
         while f"{name}{len(parts)}" in group.attributes:
             parts.append(group.attributes[f"{name}{len(parts)}"])
-    return [str(one) for part in parts for one in (part if isinstance(part, list) else [part])]
+    names = [str(one) for part in parts for one in (part if isinstance(part, list) else [part])]
+    if len(set(names)) < len(names):
+        raise Damaged(f"its {name} name something twice")
+    return names
 
 
 def _of_keras_1(arrays: list[Array]) -> list[Array]:
