@@ -189,7 +189,7 @@ def save(path: PathLike, kind: str, config: Mapping[str, Any], arrays: Mapping[s
         raise InputError(
             f"save: config and array names take {length} bytes; expected at most {HEADER_LIMIT}"
         )
-    if _objects(data[8 : 8 + length]) > 4 * len(data) + SPARE:
+    if heavy(data[8 : 8 + length], len(data)):
         raise InputError(
             "save: config and array names have more parts than a file of this size may have; "
             "expected fewer dicts, lists and entries in config"
@@ -265,7 +265,7 @@ def read_header(path: PathLike, file: BinaryIO) -> tuple[dict[str, Any], Any, in
     if length > HEADER_LIMIT:
         raise _foreign(path, f"its header takes {length} bytes, more than {HEADER_LIMIT}")
     data = file.read(length)
-    if _objects(data) > 4 * size + SPARE:
+    if heavy(data, size):
         raise _damaged(path, f"its header has more parts than {length} bytes of one need")
     header = _json(path, "header", data)
     return header, header.pop("__metadata__", None), 8 + length
@@ -277,7 +277,7 @@ def _read_header(path: PathLike, file: BinaryIO) -> Stored:
     text = metadata.get("lstmkit") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise _foreign(path, "it is safetensors without an lstmkit entry")
-    if _objects(text.encode("utf-8", "replace")) > 4 * os.fstat(file.fileno()).st_size + SPARE:
+    if heavy(text.encode("utf-8", "replace"), os.fstat(file.fileno()).st_size):
         raise _damaged(path, "its lstmkit entry has more parts than one needs")
     entry = _json(path, "lstmkit entry", text)
     version = entry.get("format")
@@ -344,9 +344,13 @@ def _whole_numbers(value: Any, most: int) -> bool:
     return all(type(one) is int and one >= 0 for one in value)
 
 
-def _objects(text: bytes) -> int:
-    """Estimate the bytes of the objects that JSON becomes: 20 times its own, if it is so meant."""
-    return 256 * text.count(b"{") + 64 * text.count(b"[") + 48 * text.count(b",")
+def heavy(text: bytes, size: int) -> bool:
+    """Whether JSON would become more objects than a file of that size may ask memory for.
+
+    A short text can become 20 times its size; beside a model's weights that is nothing.
+    """
+    objects = 256 * text.count(b"{") + 64 * text.count(b"[") + 48 * text.count(b",")
+    return objects > 4 * size + SPARE
 
 
 def _json(path: PathLike, part: str, data: str | bytes) -> dict[str, Any]:

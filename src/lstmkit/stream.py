@@ -6,7 +6,7 @@ A snapshot is a small safetensors file in memory: numbers, never code, so it may
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -147,8 +147,8 @@ class SequentialStream:
     ----------
     parts : list of Stream or callable
         In their order; each gets what the one before it gives.
-    check : callable
-        Turns what the caller gives into what the first part takes.
+    check : callable, optional
+        Turns what the caller gives into what the first part takes; a Stream does so itself.
 
     Examples
     --------
@@ -160,9 +160,12 @@ class SequentialStream:
     >>> saved = stream.snapshot()
     """
 
-    def __init__(self, parts: Sequence[Part], check: Callable[[ArrayLike], Array]) -> None:
-        self._parts, self._check = list(parts), check
-        self._streams = [part for part in self._parts if isinstance(part, Stream)]
+    def __init__(
+        self, parts: Sequence[Part], check: Callable[[ArrayLike], Array] | None = None
+    ) -> None:
+        self._streams = [part for part in parts if isinstance(part, Stream)]
+        self._steps: list[Callable[[Any], Array]] = [] if check is None else [check]
+        self._steps += [part.step if isinstance(part, Stream) else part for part in parts]
         self._names = [f"{k}." for k in range(len(self._streams))]
 
     @property
@@ -187,10 +190,11 @@ class SequentialStream:
 
     def step(self, x_t: ArrayLike) -> Array:
         """Take one time step: x_t ``(N, I)``, or tokens ``(N,)``, in; y_t ``(N, O)`` out."""
-        y = self._check(x_t)
-        for part in self._parts:
-            y = part.step(y) if isinstance(part, Stream) else part(y)
-        return y
+        y: Any = x_t
+        for step in self._steps:
+            y = step(y)
+        found: Array = y
+        return found
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Forget: put all rows, or the given ones, back to the starting state."""

@@ -235,6 +235,21 @@ def linear(weights: Weights, x: Array) -> Array:
     return y
 
 
+def linear_step(weights: Weights, rows: int) -> Callable[[Array], Array]:
+    """Return `linear` for x of so many rows; see `lstmkit.engine.linear_step`."""
+    weights = dense(weights)
+    weight, bias = weights["weight"], weights.get("bias")
+    outputs, inputs = weight.shape
+    run, dtype, shape = LINEAR[weight.dtype.name][0], weight.dtype, (rows, outputs)
+
+    def step(x: Array) -> Array:
+        y = np.empty(shape, dtype)
+        run(rows, inputs, outputs, x, weight, bias, y)
+        return y
+
+    return step
+
+
 def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weights]:
     """Run the exact gradient; see `lstmkit.engine.numpy_twin.linear_backward`."""
     weights, x, dy = dense(weights), np.ascontiguousarray(x), np.ascontiguousarray(dy)

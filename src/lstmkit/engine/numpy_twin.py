@@ -7,6 +7,7 @@ arrays are packed, see `lstmkit.engine.base`; G is the number of stacked gates, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -417,6 +418,11 @@ def linear(weights: Weights, x: Array) -> Array:
     if "bias" in weights:
         y += weights["bias"]
     return y
+
+
+def linear_step(weights: Weights, rows: int) -> Callable[[Array], Array]:
+    """Return `linear` for x of so many rows; see `lstmkit.engine.linear_step`."""
+    return lambda x: linear(weights, x)
 
 
 def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weights]:
