@@ -135,6 +135,15 @@ def pictureless(session: nox.Session) -> None:
         session.error(f"unexpected folder: {sorted(path.name for path in folder.iterdir())}")
 
 
+@nox.session
+def frameworkless(session: nox.Session) -> None:
+    """With NumPy and safetensors alone, checkpoints of PyTorch open, run and step."""
+    needs = [need for need in PROJECT["dependencies"] if need.startswith(("numpy", "safetensors"))]
+    session.install(*needs)
+    session.install("--no-deps", ".")
+    session.run("python", "tests/formats/alone.py", "--strict")
+
+
 @nox.session(name="explorer")
 def explorer_page(session: nox.Session) -> None:
     """The explorer's page: built again it is what is checked in, and it works in Chromium.

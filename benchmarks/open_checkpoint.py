@@ -1,15 +1,15 @@
-"""A PyTorch checkpoint opened and run for 1,000 steps: whole processes, with lstmkit and with torch.
+"""A PyTorch checkpoint opened and run for 1,000 steps: whole processes, lstmkit's and torch's.
 
     python benchmarks/open_checkpoint.py [--pairs 5] [--threads 1] [--keep]
 
-Makes an `nn.LSTM(256, 512, 2, bidirectional=True)`'s checkpoint, then starts each of the two in turn:
-a process that imports, loads, runs one sequence of 1,000 steps and ends. Both write their output, and
-the outputs are compared. For each pair: seconds on the clock, seconds of the processors (user and
-system), and the peak of resident memory, all as the operating system counts them at the end of the
-process. The medians of the ratios are printed; other programs on the machine disturb both alike.
+Makes the checkpoint of an `nn.LSTM(256, 512, 2, bidirectional=True)`, then starts the two in turn:
+a process that imports, loads, runs one sequence of 1,000 steps, writes its output and ends. The
+outputs are compared. For each pair: seconds on the clock, seconds of the processors (user and
+system), and the peak of resident memory, as the operating system counts them when a process ends.
+The medians of the ratios are printed; other programs on the machine disturb both alike.
 
-lstmkit leaves the matrices in the file (``in_file=True``), or with ``--keep`` reads them into memory
-as usual. Needs torch; not numpy's or torch's own settings of threads, which --threads sets for both.
+lstmkit leaves the matrices in the file (``in_file=True``), or with ``--keep`` reads them into
+memory as usual. Needs torch; --threads is for both.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main() -> None:
             found = [run(code, arguments.threads) for code in order]
             pairs.append(found if k % 2 == 0 else found[::-1])
         difference = np.abs(np.load(outs[0]) - np.load(outs[1])).max()
-    print(f"{platform.processor() or platform.machine()}, {arguments.threads} threads each; ")
+    print(f"{platform.processor() or platform.machine()}, {arguments.threads} threads each")
     print(f"{len(pairs)} pairs; largest difference of the outputs {difference:.1e}")
     print(
         f"{'':22}{'lstmkit':>10}{'torch':>10}{'ratio':>8}   (medians; ratios of {len(pairs)} pairs)"

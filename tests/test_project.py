@@ -110,6 +110,9 @@ TRACES = {
 }
 
 
+BINARY = {".pyc", ".so", ".png", ".npz", ".safetensors", ".pt", ".onnx", ".keras", ".h5"}
+
+
 @pytest.mark.parametrize("trace", TRACES)
 def test_no_trace_of_one_machine(trace):
     folders = ("src", "tests", "docs", "benchmarks", "experiments", ".ci")
@@ -120,7 +123,7 @@ def test_no_trace_of_one_machine(trace):
     built = {ROOT / "docs" / "_build", ROOT / "docs" / "api"}
     found = []
     for path in files:
-        if not path.is_file() or path.suffix in {".pyc", ".png", ".npz", ".safetensors"}:
+        if not path.is_file() or path.suffix in BINARY:
             continue
         if built & set(path.parents):
             continue
