@@ -338,4 +338,4 @@ def test_any_altered_bytes_are_survived(tmp_path, file):
 def test_the_limits_leave_room_for_large_models():
     layer = {"class_name": "LSTM", "config": {f"option {k}": None for k in range(60)}}
     data = json.dumps({"layers": [layer] * 500}).encode()
-    assert len(archive._json("config", data)["layers"]) == 500
+    assert len(archive._json("config", data, 2**20)["layers"]) == 500
