@@ -156,6 +156,96 @@ def test_a_stream_gives_what_the_whole_gives_and_its_parts_can_be_moved():
     np.testing.assert_array_equal(stream.state[1][0], states[1][0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 2, 5, 33])
+def test_a_stream_has_the_bits_of_the_whole(twin, batch, dtype):
+    """In the native engine; NumPy's products differ in their last bits with the number of rows."""
+    options = {"dtype": dtype, "seed": 1}
+    model = lk.Sequential(
+        {
+            "tokens": lk.Embedding(40, 7, **options),
+            "one": lk.LSTM(7, 19, 2, peepholes=True, **options),
+            "tanh": lk.Activation("tanh"),
+            "two": lk.LSTM(19, 10, layer_norm=True, proj_size=6, **options),
+            "head": lk.Linear(6, 5, **options),
+            "softmax": lk.Activation("softmax"),
+        }
+    )
+    x = np.random.default_rng(0).integers(0, 40, (batch, 12))
+    whole, end = model(x)
+    stream = model.stream(batch)
+    steps = np.stack([stream.step(x[:, t]) for t in range(12)], axis=1)
+    same = np.testing.assert_array_equal
+    if twin == "numpy":
+        same = np.testing.assert_allclose if dtype == "float64" else _about
+    same(steps, whole)
+    for (h, c), (h_end, c_end) in zip(stream.state, end, strict=True):
+        same(h, h_end)
+        same(c, c_end)
+
+
+def _about(a, b):
+    np.testing.assert_allclose(a, b, atol=1e-5)  # float32, through five layers
+
+
+def test_a_step_takes_what_the_whole_takes_and_refuses_the_rest():
+    stream = tokens_model().stream(2)
+    y = stream.step([1, 2])
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(np.array([1, 2], np.int32)), y)
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(np.array([1, 9, 2, 9])[::2]), y)
+    for wrong, message in [
+        (np.array([0, 7]), r"x\[1\] is 7; expected 0 to 6"),
+        (np.array([-1, 0]), r"x\[0\] is -1; expected 0 to 6"),
+        (np.array([1, 2, 3]), r"x has shape \(3,\); expected \(batch=2,\)"),
+        (np.array([0.5, 1]), "expected integers"),
+    ]:
+        before = stream.snapshot()
+        with pytest.raises(InputError, match=message):
+            stream.step(wrong)
+        assert stream.snapshot() == before
+    stream = lk.Sequential({"m": lk.Masking(-1.0), "a": lstm(3, 4)}).stream(2)
+    y = stream.step([[1, 2, 3], [4, 5, 6]])
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(np.array([[1.0, 2, 3], [4, 5, 6]])), y)
+    with pytest.raises(InputError, match=r"x has shape \(2, 2\)"):
+        stream.step([[1, 2], [3, 4]])
+    with pytest.raises(InputError, match=r"stream.step: x_t has shape \(2, 2\)"):
+        lk.Sequential({"a": lstm(3, 4)}).stream(2).step([[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: b"",
+        lambda s: b"\xff" * 100,
+        lambda s: s[:-1],
+        lambda s: s + b"\0",
+        lambda s: (2**62).to_bytes(8, "little") + s[8:],
+        lambda s: s.replace(b"[1,2,5]", b"[1,5,2]"),
+        lambda s: s.replace(b"F64", b"I64", 1),
+        lambda s: s.replace(b"0.h", b"9.h"),
+        lambda s: lk.Sequential({"a": lk.LSTM(3, 4, seed=0)}).stream().snapshot(),
+        lambda s: bytearray(b"x"),
+        lambda s: "text",
+        lambda s: None,
+    ],
+)
+def test_a_snapshot_that_is_none_changes_nothing(change):
+    stream = tokens_model().stream(2)
+    stream.step([1, 2])
+    snapshot = stream.snapshot()
+    stream.step([3, 4])
+    before = stream.snapshot()
+    with pytest.raises(InputError, match=r"stream\.restore: ") as info:
+        stream.restore(change(snapshot))
+    assert "\n" not in str(info.value)
+    assert stream.snapshot() == before
+    stream.restore(snapshot)
+    assert stream.snapshot() == snapshot
+
+
 def test_a_saved_chain_comes_back(tmp_path):
     model = lk.Sequential(
         {

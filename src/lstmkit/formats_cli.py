@@ -46,7 +46,11 @@ def info(
     """Show what is inside a file: its layers, its arrays, and what was not understood."""
     contents = loading.describe(file)
     numbers = sum(math.prod(shape) for _, _, shape in contents.arrays)
-    facts = [("format", contents.format), *contents.facts, ("parameters", f"{numbers:,}")]
+    facts = [("format", contents.format), *contents.facts]
+    if contents.model is not None:
+        own = sum(array.size for array in contents.model.parameters.values())
+        facts.append(("parameters", f"{own:,}"))
+    facts.append(("in arrays", f"{count(numbers, 'number')} in {len(contents.arrays):,}"))
     if not file.is_dir():
         facts.append(("bytes", f"{os.path.getsize(file):,}"))
     table(("setting", "value"), [(shown(name), shown(value)) for name, value in facts])
@@ -55,7 +59,10 @@ def info(
         table(("layer", "what", "sizes", "parameters"), _layers(contents.model))
     if contents.arrays:
         typer.echo()
-        rows = [(shown(name), str(shape), dtype) for name, dtype, shape in contents.arrays]
+        rows = [
+            (shown(name) or "(no name)", str(shape), dtype)
+            for name, dtype, shape in contents.arrays
+        ]
         table(("array", "shape", "dtype"), rows)
     if contents.left_over:
         typer.echo("\nnot understood:")

@@ -172,7 +172,10 @@ def real_number(
         value, int | float | np.integer | np.floating
     ):
         raise InputError(f"{owner}: {name} is {value!r}; expected a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf
     below = number <= low if "low" in open_ends else number < low
     above = number >= high if "high" in open_ends else number > high
     if not math.isfinite(number) or below or above:

@@ -9,12 +9,9 @@ thing stored and its ``config``. Nothing in a file is ever run.
 from __future__ import annotations
 
 import errno
-import glob
 import json
 import math
 import os
-import secrets
-import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -22,8 +19,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
 from lstmkit.shapes import Array, InputError, shown
 
@@ -74,7 +69,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(6)}.partial")
+    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.partial")
     try:
         exists = _check_replaceable(target)
         _remove_leftovers(folder, name)
@@ -83,7 +78,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         if exists:
-            shutil.copymode(target, temporary)
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(temporary, target)
         _sync_folder(folder)
     except BaseException as error:
@@ -127,6 +122,8 @@ def _check_replaceable(target: str) -> bool:
 
 def _remove_leftovers(folder: str, name: str) -> None:
     """Remove what killed writers of the same file left; a file in the making is never that old."""
+    import glob
+
     for leftover in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name)}.*.partial")):
         with suppress(OSError):
             if time.time() - os.path.getmtime(leftover) > LEFTOVER_AGE:
@@ -184,6 +181,8 @@ def save(path: PathLike, kind: str, config: Mapping[str, Any], arrays: Mapping[s
     if not arrays:  # safetensors 0.4.3 writes a broken file then
         raise InputError("save: arrays is empty; expected at least one array")
     plain = {name: _plain(name, array) for name, array in arrays.items()}
+    import safetensors.numpy
+
     data = safetensors.numpy.save(plain, metadata={"lstmkit": text})
     length = int.from_bytes(data[:8], "little")
     if length > HEADER_LIMIT:
@@ -229,12 +228,14 @@ def load(path: PathLike) -> Stored:
     FileNotFoundError, IsADirectoryError, PermissionError
         As `open` raises them.
     """
+    import safetensors.numpy
+
     with open(os.fspath(path), "rb") as file:
         stored = _read_header(path, file)
         file.seek(0)
         try:
             arrays = safetensors.numpy.load(file.read())
-        except SafetensorError as error:
+        except safetensors.SafetensorError as error:
             raise _damaged(path, shown(error)) from None
     for name, array in arrays.items():
         if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:

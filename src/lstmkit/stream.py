@@ -6,12 +6,10 @@ A snapshot is a small safetensors file in memory: numbers, never code, so it may
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors_numpy
 
 from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array, shown
 
@@ -149,8 +147,8 @@ class SequentialStream:
     ----------
     parts : list of Stream or callable
         In their order; each gets what the one before it gives.
-    check : callable
-        Turns what the caller gives into what the first part takes.
+    check : callable, optional
+        Turns what the caller gives into what the first part takes; a Stream does so itself.
 
     Examples
     --------
@@ -162,9 +160,12 @@ class SequentialStream:
     >>> saved = stream.snapshot()
     """
 
-    def __init__(self, parts: Sequence[Part], check: Callable[[ArrayLike], Array]) -> None:
-        self._parts, self._check = list(parts), check
-        self._streams = [part for part in self._parts if isinstance(part, Stream)]
+    def __init__(
+        self, parts: Sequence[Part], check: Callable[[ArrayLike], Array] | None = None
+    ) -> None:
+        self._streams = [part for part in parts if isinstance(part, Stream)]
+        self._steps: list[Callable[[Any], Array]] = [] if check is None else [check]
+        self._steps += [part.step if isinstance(part, Stream) else part for part in parts]
         self._names = [f"{k}." for k in range(len(self._streams))]
 
     @property
@@ -189,10 +190,11 @@ class SequentialStream:
 
     def step(self, x_t: ArrayLike) -> Array:
         """Take one time step: x_t ``(N, I)``, or tokens ``(N,)``, in; y_t ``(N, O)`` out."""
-        y = self._check(x_t)
-        for part in self._parts:
-            y = part.step(y) if isinstance(part, Stream) else part(y)
-        return y
+        y: Any = x_t
+        for step in self._steps:
+            y = step(y)
+        found: Array = y
+        return found
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Forget: put all rows, or the given ones, back to the starting state."""
@@ -223,15 +225,19 @@ def _write(states: list[State], names: list[str]) -> bytes:
         for name, state in zip(names, states, strict=True)
         for letter, array in zip("hc", state, strict=True)
     }
-    data: bytes = safetensors_numpy.save(arrays)
+    import safetensors.numpy
+
+    data: bytes = safetensors.numpy.save(arrays)
     return data
 
 
 def _read(snapshot: bytes, starts: list[State], names: list[str]) -> list[State]:
     """Read states that have the shapes and dtypes of the starts, all of them or none."""
+    import safetensors.numpy
+
     try:
-        arrays = safetensors_numpy.load(snapshot)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        arrays = safetensors.numpy.load(snapshot)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"stream.restore: snapshot is damaged ({shown(error)})") from None
     expected = {
         name + letter: array

@@ -7,6 +7,7 @@ arrays are packed, see `lstmkit.engine.base`; G is the number of stacked gates, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ def forward(
         The state at each sequence's true end.
     tape : Tape or None
     """
+    weights = {name: np.asarray(array) for name, array in weights.items()}  # some may be in a file
     h0, c0 = state
     rows, tokens = len(h0), len(x)
     h = np.empty((rows + tokens, cell.output_size), x.dtype)
@@ -217,7 +219,7 @@ class Stepper:
 
     def __init__(self, cells: list[Cell], weights: list[Weights], rows: int) -> None:
         self.cells = cells
-        self.weights = [{name: w.copy() for name, w in one.items()} for one in weights]
+        self.weights = [{name: np.array(w) for name, w in one.items()} for one in weights]
 
     def bind(self, h: Array, c: Array) -> None:
         """Let every step change these arrays: h (L, N, P) and c (L, N, H)."""
@@ -416,6 +418,11 @@ def linear(weights: Weights, x: Array) -> Array:
     if "bias" in weights:
         y += weights["bias"]
     return y
+
+
+def linear_step(weights: Weights, rows: int) -> Callable[[Array], Array]:
+    """Return `linear` for x of so many rows; see `lstmkit.engine.linear_step`."""
+    return lambda x: linear(weights, x)
 
 
 def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weights]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmkit import store
-from lstmkit.layers.feedforward import Embedding
+from lstmkit import engine, store
+from lstmkit.layers.feedforward import Embedding, Linear
 from lstmkit.layers.inference import LastStep, Masking
 from lstmkit.layers.links import (
     Layer,
@@ -31,7 +31,7 @@ from lstmkit.shapes import (
     positive_integer,
     real_array,
 )
-from lstmkit.stream import Part, SequentialStream
+from lstmkit.stream import Part, SequentialStream, Stream
 
 MOST = 1024
 """Layers of a chain."""
@@ -239,9 +239,36 @@ class Sequential:
                 parts.append(layer.lstm.stream(batch))
             elif isinstance(layer, Masking):
                 parts.append(_refuse_masked(layer))
+            elif isinstance(layer, Linear):
+                parts.append(engine.linear_step(layer.parameters, batch))
+            elif isinstance(layer, Embedding):
+                parts.append(layer.parameters["weight"].__getitem__)
             elif not isinstance(layer, LastStep):
                 parts.append(layer)
-        return SequentialStream(parts, lambda x: self._input("stream.step", x, (batch,)))
+        if isinstance(parts[0], Stream):  # which checks for itself
+            return SequentialStream(parts)
+        return SequentialStream(parts, self._checked_step(batch))
+
+    def _checked_step(self, batch: int) -> Callable[[ArrayLike], Array]:
+        """Return what checks the input of a step; what needs no check or change, gets none."""
+        tokens = self.embedding is not None
+        size = self.input_size
+        shape = (batch,) if tokens else (batch, size)
+        dtype = np.dtype(np.int64) if tokens else self.dtype
+
+        def check(x: ArrayLike) -> Array:
+            if (
+                isinstance(x, np.ndarray)
+                and x.dtype == dtype
+                and x.shape == shape
+                and x.flags.c_contiguous
+                # Numbers below 0 are large ones without a sign.
+                and not (tokens and x.view(np.uint64).max() >= size)
+            ):
+                return x
+            return np.ascontiguousarray(self._input("stream.step", x, (("batch", batch),)))
+
+        return check
 
     def _input(self, owner: str, x: ArrayLike, leading: tuple[Any, ...]) -> Array:
         embedding = self.embedding
