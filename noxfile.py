@@ -105,11 +105,11 @@ def mutations(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Every reader on damaged and hostile files: a model or one clear error, and nothing else.
 
-    ``nox -s fuzz -- --count 100000`` gives so many to each; ``-- onnx --first 4711 --count 1``
-    gives one of them again.
+    5000 inputs each; ``nox -s fuzz -- --count 100000`` gives more, and
+    ``nox -s fuzz -- onnx --first 4711 --count 1`` one of them again.
     """
     session.install(".[test,onnx,keras]")
-    session.run("python", "tests/fuzz", *session.posargs)
+    session.run("python", "tests/fuzz", *(session.posargs or ["--count", "5000"]))
 
 
 @nox.session

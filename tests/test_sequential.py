@@ -412,3 +412,11 @@ def test_many_arrays_and_many_layers_take_no_time():
     with pytest.raises(InputError, match="'0': it has the array"):
         lk.Sequential.from_parameters({"dtype": "float32", "layers": rows}, arrays)
     assert time.monotonic() - began < 5  # a look at every pair takes a minute
+
+
+def test_of_several_layers_the_last_one_shows_its_end():
+    lstm = lk.LSTM(2, 3, 2, bidirectional=True, seed=0)
+    x = np.random.default_rng(0).standard_normal((2, 4, 2), np.float32)
+    whole, _ = lstm(x)
+    y, _ = lk.Sequential({"lstm": lk.Recurrent(lstm, last=True)})(x)
+    np.testing.assert_array_equal(y, np.concatenate([whole[:, -1, :3], whole[:, 0, 3:]], axis=1))

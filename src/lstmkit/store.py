@@ -283,8 +283,8 @@ def _read_header(path: PathLike, file: BinaryIO) -> Stored:
     version = entry.get("format")
     if type(version) is int and version > FORMAT:
         raise InputError(
-            f"load: {os.fspath(path)!r} has format {version}; this lstmkit reads format {FORMAT} "
-            "(upgrade lstmkit)"
+            f"load: {os.fspath(path)!r} has format {shown(version, 40)}; this lstmkit reads format "
+            f"{FORMAT} (upgrade lstmkit)"
         )
     if type(version) is not int or version != FORMAT or set(entry) != {"format", "kind", "config"}:
         raise _damaged(path, "its lstmkit entry is not that of format 1")

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 NODE = ("tests/formats/test_onnx_node.py", "tests/conformance/test_onnx_runtime.py")
-GRAPH = ("tests/formats/test_onnx_reader.py",)
 WRITER = ("tests/conformance/test_onnx_writer.py",)
 TORCH = ("tests/formats/test_pytorch.py", "tests/formats/test_pickles.py")
 KERAS = ("tests/formats/test_keras.py",)
@@ -48,6 +47,10 @@ def _keras(name: str, old: str, new: str, file: str = "translate") -> Defect:
 
 def _torch(name: str, old: str, new: str, file: str = "statedicts") -> Defect:
     return Defect(f"PyTorch: {name}", f"formats/{file}.py", old, new, TORCH)
+
+
+def _writer(name: str, old: str, new: str, file: str = "steps") -> Defect:
+    return Defect(f"ONNX writer: {name}", f"formats/onnx/{file}.py", old, new, WRITER)
 
 
 def _chain(name: str, old: str, new: str, file: str = "recurrent") -> Defect:
@@ -93,6 +96,12 @@ DEFECTS = (
     _torch("strides", "if tensor.strides == _dense(tensor.shape):", "if True:", "torchfiles"),
     _torch("where in its storage a tensor begins", "tensor.offset * itemsize", "0", "torchfiles"),
     _torch("both biases written in full", 'np.zeros_like(array) if piece == "bias_hh" else array', "array", "pytorch"),
+    _writer("gate order", "places: Sequence[int] = COUPLED_GATES if cell.coupled_gates else GATES", "places: Sequence[int] = COUPLED_GATES if cell.coupled_gates else (0, 1, 2, 3)"),
+    _writer("peephole order", "places = COUPLED_PEEPHOLES if cell.coupled_gates else PEEPHOLES", "places = COUPLED_PEEPHOLES if cell.coupled_gates else (0, 1, 2)"),
+    _writer("input_forget", 'attributes["input_forget"] = 1', 'attributes["input_forget"] = 0'),
+    _writer("learned initial states", "elif cells[0].learn_initial_state:", "elif False:", "writer"),
+    _writer("the last step", "return y, ends[-1][0]", "return y, ends[0][0]", "writer"),
+    _keras("candidate and output, written", '"activation": NAMES[candidate]', '"activation": NAMES[gates]', "writer"),
     _chain("order of what is read backwards", "if self.backwards and not self.turned:", "if self.backwards:"),
     _chain("the mask of what is read backwards", "None if mask is None else mask[:, ::-1]", "mask"),
     _chain("the last step of both directions", "h = end[0][-directions:]", "h = end[0][:directions]"),

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
+import warnings
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -75,6 +76,7 @@ class Inputs:
 def work(name: str, first: int, end: int, step: int, place: str) -> None:
     """Judge each step-th input of a range; print problems and a count, a JSON line each."""
     faulthandler.enable()
+    warnings.simplefilter("error")  # a reader has nothing to warn of
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     refusals: Counter[str] = Counter()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # faster than a disk

@@ -188,7 +188,7 @@ def _make(source: Checkpoint | SafeDict, found: Found, in_file: bool = False) ->
 
 def _nothing(path: Any, wanted: str, source: Checkpoint | SafeDict, lines: list[str]) -> str:
     """Say that something is not there, and what is."""
-    shown = "; ".join(lines[:_MOST_LISTED]) or "nothing"
+    shown = f"{'; '.join(lines[:_MOST_LISTED]) or 'nothing':.300}"
     more = f"; and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
     return f"load: {os.fspath(path)!r} holds no {wanted}; it holds {shown}{more}"
 

@@ -196,7 +196,8 @@ def _parts(
 def add(biases: list[Array]) -> Array:
     """Add PyTorch's two biases; where the second is zero the first stays as it is, −0 included."""
     first, second = biases
-    return first if not second.any() else first + second
+    with np.errstate(all="ignore"):  # a file may hold infinities
+        return first if not second.any() else first + second
 
 
 def widen(array: Array, dtype: str) -> Array:

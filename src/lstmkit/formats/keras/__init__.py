@@ -91,7 +91,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     contents = read(path)
     if contents.model is None:
         why = "; ".join(contents.left_over) or "it holds no layers"
-        raise InputError(f"load: {os.fspath(path)!r} holds no model that runs here: {why:.600}")
+        raise InputError(f"load: {os.fspath(path)!r} holds no model that runs here: {why:.300}")
     assert isinstance(contents.model, Sequential)
     return contents.model
 
