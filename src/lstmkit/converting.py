@@ -245,7 +245,7 @@ def _by_reading(done: Conversion, format: Format, path: Path, model: Model) -> N
             y = run_graph(path, x)
         except NotRun as error:
             raise InputError(
-                f"convert: only ONNX Runtime can prove {path.name}: install onnxruntime, and let it "
+                f"convert: only ONNX Runtime can prove {path.name}: install onnxruntime and let it "
                 f"run the files ({error})"
             ) from None
     elif format is Format.PYTORCH and isinstance(model, Sequential):
