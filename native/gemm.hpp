@@ -27,7 +27,7 @@ inline Size round_up(Size n, Size to) { return (n + to - 1) / to * to; }
 
 // Up to WIDTH rows that lie `row` apart → [k][lanes], one k `step` from the next; zeros where no row is.
 template <class T, class B>
-void pack_rows(const T* rows, Size row, Size lanes, Size inner, B* packed, Size step) {
+__attribute__((noinline)) void pack_rows(const T* rows, Size row, Size lanes, Size inner, B* packed, Size step) {
     constexpr int W = WIDTH<T>;
     Size k = 0;
     if constexpr (std::is_same_v<T, B>)

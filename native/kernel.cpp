@@ -214,6 +214,7 @@ template <class T, class B> struct Packed {
         : ih(packed_gates_size<T>(cell.gates, cell.hidden, cell.input)),
           hh(packed_gates_size<T>(cell.gates, cell.hidden, cell.output)),
           hr(cell.projected ? packed_matrix_size<T>(cell.hidden, cell.output) : 0) {
+        if (!cell.weight_ih) return;  // they come piece by piece
         pack_gates(cell.weight_ih, cell.gates, cell.hidden, cell.input, ih.data());
         pack_gates(cell.weight_hh, cell.gates, cell.hidden, cell.output, hh.data());
         if (cell.projected)
@@ -272,12 +273,21 @@ template <class T, class B> void forward_with(const Cell<T>& cell, const Tape<T>
 template <class T, class B> class PreparedWith final : public lstmkit::Prepared<T> {
   public:
     explicit PreparedWith(const Cell<T>& cell)
-        : packed_(cell), ih_(ih(cell)), hh_(hh(cell)), hr_(cell.projected ? hr(cell) : 0) {
+        : packed_(cell), whole_(cell.weight_ih), ih_(whole_ ? ih(cell) : 0), hh_(whole_ ? hh(cell) : 0),
+          hr_(whole_ && cell.projected ? hr(cell) : 0), cell_(cell) {
+        if (!whole_) return;
         std::copy_n(cell.weight_ih, ih(cell), ih_.data());
         std::copy_n(cell.weight_hh, hh(cell), hh_.data());
         if (cell.projected) std::copy_n(cell.weight_hr, hr(cell), hr_.data());
     }
+    void fill(Matrix which, Size first, Size units, const T* rows) override {
+        const Cell<T>& c = cell_;
+        if (which == Matrix::ih) pack_gates(rows, c.gates, units, c.input, packed_.ih.data() + first * c.gates * c.input);
+        if (which == Matrix::hh) pack_gates(rows, c.gates, units, c.output, packed_.hh.data() + first * c.gates * c.output);
+        if (which == Matrix::hr) pack_matrix(rows, Size(1), c.hidden, c.hidden, c.output, packed_.hr.data());
+    }
     bool of(const Cell<T>& cell) const override {
+        if (!whole_) return false;
         std::atomic<bool> same{true};
         in_pieces(members(ih(cell) + hh(cell)), [&](Team team) {
             const auto equal = [&](const T* a, const T* b, Size count) {
@@ -298,7 +308,9 @@ template <class T, class B> class PreparedWith final : public lstmkit::Prepared<
     static Size hr(const Cell<T>& cell) { return cell.output * cell.hidden; }
 
     Packed<T, B> packed_;
+    bool whole_;  // the matrices were there; else they came piece by piece and are not compared
     Buffer<T> ih_, hh_, hr_;
+    Cell<T> cell_;  // for its sizes alone
 };
 
 template <class T> std::unique_ptr<lstmkit::Prepared<T>> prepare(const Cell<T>& cell) {

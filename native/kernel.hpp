@@ -16,11 +16,18 @@ template <class T> class Stepper {
     virtual void step(const T* x, T* h, T* c, T* y) = 0;
 };
 
+enum class Matrix : int { ih, hh, hr };
+constexpr Size UNITS = 64;  // a multiple of every vector's width
+
 // The weights of a cell, packed once for many forward passes.
 template <class T> class Prepared {
   public:
     virtual ~Prepared() = default;
     virtual bool of(const Cell<T>&) const = 0;  // whether these are the cell's weights, to the bit
+    // For a cell that was prepared without its matrices, so that they need never be there as a whole:
+    // pack the rows (G, units, I or P) of some hidden units; `first` is a multiple of UNITS, and so is
+    // `units`, but at the end. Of W_hr (P, H) all.
+    virtual void fill(Matrix, Size first, Size units, const T* rows) = 0;
     virtual void forward(const Cell<T>&, const Tape<T>&) const = 0;
 };
 

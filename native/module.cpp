@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -80,7 +81,8 @@ template <class T> Function<T> make_function(const double* o) {
 }
 
 // A cell as Python hands it over: its options in the order of `lstmkit.engine.native_twin.describe`.
-template <class T> Cell<T> make_cell(const std::vector<double>& o, Arrays& weights) {
+// `matrices`: whether the matrices must be there. Where they are packed already they need not be.
+template <class T> Cell<T> make_cell(const std::vector<double>& o, Arrays& weights, bool matrices = true) {
     if (o.size() != 21) throw std::invalid_argument("a cell has 21 options");
     Cell<T> cell{};
     cell.input = Size(o[0]), cell.hidden = Size(o[1]), cell.output = Size(o[2]), cell.gates = Size(o[3]);
@@ -102,7 +104,7 @@ template <class T> Cell<T> make_cell(const std::vector<double>& o, Arrays& weigh
         cell.norm_c_shift = weights.get<T>("norm_c_shift", H);
     }
     if (has_start) cell.h_0 = weights.get<T>("h_0", P), cell.c_0 = weights.get<T>("c_0", H);
-    if (!cell.weight_ih || !cell.weight_hh || (cell.projected && !cell.weight_hr) ||
+    if ((matrices && (!cell.weight_ih || !cell.weight_hh || (cell.projected && !cell.weight_hr))) ||
         (cell.normalized && !(cell.norm_ih_gain && cell.norm_hh_gain && cell.norm_c_gain && cell.norm_c_shift)))
         throw std::invalid_argument("a cell lacks a weight");
     return cell;
@@ -146,7 +148,20 @@ template <class T> class Kept {
   public:
     Kept(const std::vector<double>& options, nb::dict weights) : options_(options) {
         Arrays held(weights);
-        prepared_ = kernels<T>().prepare(make_cell<T>(options, held));
+        cell_ = make_cell<T>(options, held, !weights.empty());
+        prepared_ = kernels<T>().prepare(cell_);
+        const Size H = cell_.hidden;
+        if (weights.empty()) missing_ = {H, H, cell_.projected ? H : 0};
+    }
+    // Take the rows of some hidden units, in order: see Prepared::fill.
+    void fill(int which, Size first, Size units, nb::handle rows) {
+        if (which < 0 || which > 2 || units < 1 || units > missing_[which] || first != cell_.hidden - missing_[which] ||
+            (units % UNITS != 0 && units != missing_[which]) || (which == 2 && units != cell_.hidden))
+            throw std::invalid_argument("such a piece of a matrix is not missing");
+        const Size inner = which == 0 ? cell_.input : cell_.output;
+        const View view(rows.ptr(), (which == 2 ? 1 : cell_.gates) * units * inner * Size(sizeof(T)), false, "rows");
+        prepared_->fill(Matrix(which), first, units, static_cast<const T*>(view.data()));
+        missing_[which] -= units;
     }
     // Whether the weights are still what they were.
     bool of(const std::vector<double>& options, nb::dict weights) const {
@@ -158,11 +173,14 @@ template <class T> class Kept {
     }
     const Prepared<T>& prepared(const std::vector<double>& options) const {
         if (options != options_) throw std::invalid_argument("the kept weights are another cell's");
+        if (missing_ != std::array<Size, 3>{}) throw std::invalid_argument("the kept weights are not complete");
         return *prepared_;
     }
 
   private:
     std::vector<double> options_;
+    Cell<T> cell_{};  // for its sizes alone
+    std::array<Size, 3> missing_{};  // hidden units whose rows have not come, of W_ih, W_hh, W_hr
     std::unique_ptr<Prepared<T>> prepared_;
 };
 
@@ -184,7 +202,7 @@ template <class T> class ForwardCall final : public Call {
   public:
     ForwardCall(const std::vector<double>& options, nb::dict weights, nb::dict arrays, std::vector<Size> sizes, Size rows, nb::object kept)
         : weights_(weights), arrays_(arrays), sizes_(std::move(sizes)), kept_(kept), taped_(kept.is_none()) {
-        cell_ = make_cell<T>(options, weights_);
+        cell_ = make_cell<T>(options, weights_, taped_);
         tape_ = make_tape(cell_, arrays_, sizes_, rows, taped_);
         if (!taped_) prepared_ = &nb::cast<const Kept<T>&>(kept).prepared(options);
         small = is_small(cell_, rows);
@@ -378,7 +396,8 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
     });
     nb::class_<Kept<T>>(m, name("Kept").c_str())
         .def(nb::init<const std::vector<double>&, nb::dict>())
-        .def("of", &Kept<T>::of);
+        .def("of", &Kept<T>::of)
+        .def("fill", &Kept<T>::fill);
     nb::class_<Steps<T>>(m, name("Steps").c_str())
         .def(nb::init<const std::vector<std::vector<double>>&, const std::vector<nb::dict>&, Size>())
         .def("bind", &Steps<T>::bind)

@@ -67,6 +67,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "formats.onnx.steps": (4, 1),
     "formats.onnx.writer": (4, 3),
     "formats.zips": (4, BASE),
+    "formats.infile": (4, BASE),
     "formats.statedicts": (4, BASE),
     "formats.torchfiles": (4, FILE),
     "formats.safefiles": (4, FILE),

@@ -490,6 +490,10 @@ X = np.zeros((5, 7, 3))
             "lstm: alpha of elu is nan; expected at least -3.40282e+38",
         ),
         (
+            lambda _: LSTM(3, 4, activations=("sigmoid", ("elu", 10**400), "tanh")),
+            "lstm: alpha of elu is 1000",
+        ),
+        (
             lambda _: LSTM(3, 4, activations=("sigmoid", ("affine", 1, "2"), "tanh")),
             "lstm: beta of affine is '2'; expected a number",
         ),

@@ -153,7 +153,7 @@ def test_what_cannot_be_saved(
 
 # ------------------------------------------------------------------------------- wrong files
 
-NESTED = 10_000
+NESTED = 15_000
 WRONG = {
     "nothing": (b"", "not a whole safetensors file"),
     "short": (b"\x10\0\0", "not a whole safetensors file"),

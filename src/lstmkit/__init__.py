@@ -4,6 +4,8 @@ The LSTM as a lesson writes it is in `lstmkit.textbook`; the layer to build with
 of text is `LanguageModel`; `load` opens what was saved.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from lstmkit.engine import backend, set_num_threads
 from lstmkit.layers import (
     LSTM,
@@ -19,8 +21,10 @@ from lstmkit.layers import (
 )
 from lstmkit.loading import load
 from lstmkit.shapes import InputError
-from lstmkit.tasks import LanguageModel
-from lstmkit.training import TrainingDiverged
+
+if TYPE_CHECKING:
+    from lstmkit.tasks import LanguageModel
+    from lstmkit.training import TrainingDiverged
 
 __version__ = "0.1.0"
 
@@ -42,3 +46,16 @@ __all__ = [
     "load",
     "set_num_threads",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what trains when it is asked for: who runs a model does not wait for it."""
+    if name == "LanguageModel":
+        from lstmkit.tasks import LanguageModel
+
+        return LanguageModel
+    if name == "TrainingDiverged":
+        from lstmkit.training import TrainingDiverged
+
+        return TrainingDiverged
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -212,7 +212,8 @@ def check_function(owner: str, name: str, function: Any) -> Function:
     given = (function,) if isinstance(function, str) else function
     if not isinstance(given, Sequence) or not given or not isinstance(given[0], str):
         raise InputError(
-            f"{owner}: {name} is {function!r}; expected a name, or a tuple of a name and numbers"
+            f"{owner}: {name} is {function!r:.100}; "
+            "expected a name, or a tuple of a name and numbers"
         )
     kind = one_of(owner, name, given[0], tuple(ACTIVATIONS))
     defaults = ACTIVATIONS[kind]
@@ -221,7 +222,8 @@ def check_function(owner: str, name: str, function: Any) -> Function:
     if len(given) != 1 + len(defaults):
         forms = f"({', '.join([repr(kind), *defaults])})"
         raise InputError(
-            f"{owner}: {name} is {function!r}; expected {kind!r}{f' or {forms}' * bool(defaults)}"
+            f"{owner}: {name} is {function!r:.100}; "
+            f"expected {kind!r}{f' or {forms}' * bool(defaults)}"
         )
     numbers = tuple(
         real_number(owner, f"{number} of {kind}", value, -LARGEST, LARGEST)
@@ -244,7 +246,7 @@ def _check_activations(owner: str, functions: Any) -> tuple[Function, Function, 
     three = isinstance(functions, Sequence) and len(functions) == 3
     if isinstance(functions, str) or not three:
         raise InputError(
-            f"{owner}: activations is {functions!r}; "
+            f"{owner}: activations is {functions!r:.100}; "
             "expected three names (gates, candidate, output)"
         )
     gate, candidate, output = (check_function(owner, "activations", each) for each in functions)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from lstmkit import run, store
@@ -12,17 +11,24 @@ from lstmkit.formats.base import Contents
 from lstmkit.formats.detect import Format, recognize
 from lstmkit.layers import LSTM, Sequential
 from lstmkit.shapes import InputError, shown
-from lstmkit.tasks.language_model import LanguageModel
+
+
+def _language_model(config: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    # Who opens an LSTM need not wait for the code that trains.
+    from lstmkit.tasks.language_model import LanguageModel
+
+    return LanguageModel.from_parameters(config, arrays)
+
 
 _MAKERS: dict[str, Callable[..., Any]] = {
     "LSTM": LSTM.from_parameters,
     "Sequential": Sequential.from_parameters,
-    "LanguageModel": LanguageModel.from_parameters,
+    "LanguageModel": _language_model,
 }
 _IN_A_FOLDER = ("model.safetensors", "checkpoint.safetensors")
 
 
-def load(path: str | os.PathLike[str], prefix: str | None = None) -> Any:
+def load(path: str | os.PathLike[str], prefix: str | None = None, *, in_file: bool = False) -> Any:
     """Open a model: ours, or one of PyTorch, Keras or ONNX, without their libraries.
 
     Parameters
@@ -36,6 +42,9 @@ def load(path: str | os.PathLike[str], prefix: str | None = None) -> Any:
     prefix
         Of a state dict: what stands before the LSTM's names in it (``"encoder.rnn"``), where it
         holds several.
+    in_file
+        Of a state dict: leave the matrices in the file and read them anew in each call, for long
+        sequences in little memory; see `lstmkit.formats.pytorch.load`.
 
     Returns
     -------
@@ -53,10 +62,15 @@ def load(path: str | os.PathLike[str], prefix: str | None = None) -> Any:
     file = _file(path)
     format = recognize(file)
     if format in (Format.PYTORCH, Format.SAFETENSORS):
-        return door(format).load(file, prefix=prefix)
+        return door(format).load(file, prefix=prefix, in_file=in_file)
+    if in_file:
+        raise InputError(
+            f"load: in_file is {in_file!r:.60}, and {file!r} is {format.value}; expected it "
+            "only with a state dict"
+        )
     if prefix is not None:
         raise InputError(
-            f"load: prefix is {prefix!r:.60}, and {str(file)!r} is {format.value}; expected a "
+            f"load: prefix is {prefix!r:.60}, and {file!r} is {format.value}; expected a "
             "prefix only with a state dict"
         )
     return _load_ours(file) if format is Format.LSTMKIT else door(format).load(file)
@@ -89,7 +103,7 @@ def describe(path: str | os.PathLike[str]) -> Contents:
     else:
         left_over.append(f"the kind {kind!r:.60}, which lk.load does not open")
     rows = [(name, str(dtype), tuple(shape)) for name, (dtype, shape) in arrays.items()]
-    chain = model.network if isinstance(model, LanguageModel) else model
+    chain = model.network if model is not None and kind == "LanguageModel" else model
     return Contents(f"lstmkit {store.FORMAT} (safetensors)", chain, facts, rows, left_over)
 
 
@@ -111,7 +125,7 @@ def door(format: Format) -> Any:
 # ------------------------------------------------------------------------------- our own
 
 
-def _load_ours(file: Path) -> Any:
+def _load_ours(file: str) -> Any:
     stored = store.load(file)
     kind, config, arrays = stored
     if kind == run.KIND:
@@ -119,48 +133,47 @@ def _load_ours(file: Path) -> Any:
         kind, config = _model_of(file, about)
     if kind not in _MAKERS:
         raise InputError(
-            f"load: {str(file)!r} holds a {kind!r:.60}; expected one of {', '.join(_MAKERS)}"
+            f"load: {file!r} holds a {kind!r:.60}; expected one of {', '.join(_MAKERS)}"
         )
     try:
         model = _MAKERS[kind](config, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         raise InputError(
-            f"load: {str(file)!r} does not hold a whole {kind} ({shown(error)}); take another "
-            "copy of it"
+            f"load: {file!r} does not hold a whole {kind} ({shown(error)}); take another copy of it"
         ) from None
     for name, array in model.parameters.items():
         if arrays[name].dtype != array.dtype:
             raise InputError(
-                f"load: {str(file)!r} does not hold a whole {kind} ({name} is {arrays[name].dtype} "
+                f"load: {file!r} does not hold a whole {kind} ({name} is {arrays[name].dtype} "
                 f"and the config says {array.dtype}); take another copy of it"
             )
     return model
 
 
-def _file(path: str | os.PathLike[str]) -> Path:
+def _file(path: str | os.PathLike[str]) -> str:
     """Return the file itself; in a folder, the model's."""
-    folder = Path(path)
-    if not folder.is_dir():
+    folder = os.fspath(path)
+    if not os.path.isdir(folder):
         return folder
     for name in _IN_A_FOLDER:
-        if (folder / name).exists():
-            return folder / name
-    if (folder / "saved_model.pb").exists():
+        if os.path.exists(os.path.join(folder, name)):
+            return os.path.join(folder, name)
+    if os.path.exists(os.path.join(folder, "saved_model.pb")):
         raise InputError(
-            f"load: {str(folder)!r} is a SavedModel of TensorFlow, which is a program; save the "
+            f"load: {folder!r} is a SavedModel of TensorFlow, which is a program; save the "
             'model as one file: keras.models.load_model(...).save("model.keras")'
         )
     raise InputError(
-        f"load: folder {str(folder)!r} holds no {' or '.join(_IN_A_FOLDER)}; expected a model file "
+        f"load: folder {folder!r} holds no {' or '.join(_IN_A_FOLDER)}; expected a model file "
         "or a run's folder"
     )
 
 
-def _model_of(file: Path, about: Any) -> tuple[str, dict[str, Any]]:
+def _model_of(file: str, about: Any) -> tuple[str, dict[str, Any]]:
     kind, config = (about.get(k) for k in ("kind", "config")) if isinstance(about, dict) else (0, 0)
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise InputError(
-            f"load: {str(file)!r} is a checkpoint that does not say of what; expected one of "
+            f"load: {file!r} is a checkpoint that does not say of what; expected one of "
             f"{', '.join(_MAKERS)}"
         )
     return kind, config

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -271,7 +270,8 @@ def read_log(path: store.PathLike) -> list[dict[str, Any]]:
         If another line is not a JSON object with a whole number as its ``step``.
     """
     history: list[dict[str, Any]] = []
-    lines = Path(path).read_bytes().split(b"\n")
+    with open(path, "rb") as file:
+        lines = file.read().split(b"\n")
     for number, line in enumerate(lines[:-1], 1):  # what is whole ends in a newline
         try:
             report = json.loads(line)

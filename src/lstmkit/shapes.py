@@ -27,9 +27,9 @@ class InputError(ValueError):
 
 
 def shown(value: object, most: int = 200) -> str:
-    """Write what somebody else said, or what a file holds, so that it fits into an error's line.
+    r"""Write what somebody else said, or what a file holds, so that it fits into an error's line.
 
-    >>> shown("a name\\nof two lines")
+    >>> shown("a name\nof two lines")
     'a name�of two lines'
     """
     text = str(value)
@@ -172,7 +172,10 @@ def real_number(
         value, int | float | np.integer | np.floating
     ):
         raise InputError(f"{owner}: {name} is {value!r}; expected a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf
     below = number <= low if "low" in open_ends else number < low
     above = number >= high if "high" in open_ends else number > high
     if not math.isfinite(number) or below or above:

@@ -9,12 +9,9 @@ thing stored and its ``config``. Nothing in a file is ever run.
 from __future__ import annotations
 
 import errno
-import glob
 import json
 import math
 import os
-import secrets
-import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -22,8 +19,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
 from lstmkit.shapes import Array, InputError, shown
 
@@ -74,7 +69,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(6)}.partial")
+    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.partial")
     try:
         exists = _check_replaceable(target)
         _remove_leftovers(folder, name)
@@ -83,7 +78,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         if exists:
-            shutil.copymode(target, temporary)
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(temporary, target)
         _sync_folder(folder)
     except BaseException as error:
@@ -127,6 +122,8 @@ def _check_replaceable(target: str) -> bool:
 
 def _remove_leftovers(folder: str, name: str) -> None:
     """Remove what killed writers of the same file left; a file in the making is never that old."""
+    import glob
+
     for leftover in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name)}.*.partial")):
         with suppress(OSError):
             if time.time() - os.path.getmtime(leftover) > LEFTOVER_AGE:
@@ -184,13 +181,15 @@ def save(path: PathLike, kind: str, config: Mapping[str, Any], arrays: Mapping[s
     if not arrays:  # safetensors 0.4.3 writes a broken file then
         raise InputError("save: arrays is empty; expected at least one array")
     plain = {name: _plain(name, array) for name, array in arrays.items()}
+    import safetensors.numpy
+
     data = safetensors.numpy.save(plain, metadata={"lstmkit": text})
     length = int.from_bytes(data[:8], "little")
     if length > HEADER_LIMIT:
         raise InputError(
             f"save: config and array names take {length} bytes; expected at most {HEADER_LIMIT}"
         )
-    if _objects(data[8 : 8 + length]) > 4 * len(data) + SPARE:
+    if heavy(data[8 : 8 + length], len(data)):
         raise InputError(
             "save: config and array names have more parts than a file of this size may have; "
             "expected fewer dicts, lists and entries in config"
@@ -229,12 +228,14 @@ def load(path: PathLike) -> Stored:
     FileNotFoundError, IsADirectoryError, PermissionError
         As `open` raises them.
     """
+    import safetensors.numpy
+
     with open(os.fspath(path), "rb") as file:
         stored = _read_header(path, file)
         file.seek(0)
         try:
             arrays = safetensors.numpy.load(file.read())
-        except SafetensorError as error:
+        except safetensors.SafetensorError as error:
             raise _damaged(path, shown(error)) from None
     for name, array in arrays.items():
         if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
@@ -264,7 +265,7 @@ def read_header(path: PathLike, file: BinaryIO) -> tuple[dict[str, Any], Any, in
     if length > HEADER_LIMIT:
         raise _foreign(path, f"its header takes {length} bytes, more than {HEADER_LIMIT}")
     data = file.read(length)
-    if _objects(data) > 4 * size + SPARE:
+    if heavy(data, size):
         raise _damaged(path, f"its header has more parts than {length} bytes of one need")
     header = _json(path, "header", data)
     return header, header.pop("__metadata__", None), 8 + length
@@ -276,7 +277,7 @@ def _read_header(path: PathLike, file: BinaryIO) -> Stored:
     text = metadata.get("lstmkit") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise _foreign(path, "it is safetensors without an lstmkit entry")
-    if _objects(text.encode("utf-8", "replace")) > 4 * os.fstat(file.fileno()).st_size + SPARE:
+    if heavy(text.encode("utf-8", "replace"), os.fstat(file.fileno()).st_size):
         raise _damaged(path, "its lstmkit entry has more parts than one needs")
     entry = _json(path, "lstmkit entry", text)
     version = entry.get("format")
@@ -343,9 +344,13 @@ def _whole_numbers(value: Any, most: int) -> bool:
     return all(type(one) is int and one >= 0 for one in value)
 
 
-def _objects(text: bytes) -> int:
-    """Estimate the bytes of the objects that JSON becomes: 20 times its own, if it is so meant."""
-    return 256 * text.count(b"{") + 64 * text.count(b"[") + 48 * text.count(b",")
+def heavy(text: bytes, size: int) -> bool:
+    """Whether JSON would become more objects than a file of that size may ask memory for.
+
+    A short text can become 20 times its size; beside a model's weights that is nothing.
+    """
+    objects = 256 * text.count(b"{") + 64 * text.count(b"[") + 48 * text.count(b",")
+    return objects > 4 * size + SPARE
 
 
 def _json(path: PathLike, part: str, data: str | bytes) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors_numpy
 
 from lstmkit.shapes import Array, InputError, check_shape, integer_array, real_array, shown
 
@@ -227,15 +225,19 @@ def _write(states: list[State], names: list[str]) -> bytes:
         for name, state in zip(names, states, strict=True)
         for letter, array in zip("hc", state, strict=True)
     }
-    data: bytes = safetensors_numpy.save(arrays)
+    import safetensors.numpy
+
+    data: bytes = safetensors.numpy.save(arrays)
     return data
 
 
 def _read(snapshot: bytes, starts: list[State], names: list[str]) -> list[State]:
     """Read states that have the shapes and dtypes of the starts, all of them or none."""
+    import safetensors.numpy
+
     try:
-        arrays = safetensors_numpy.load(snapshot)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        arrays = safetensors.numpy.load(snapshot)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"stream.restore: snapshot is damaged ({shown(error)})") from None
     expected = {
         name + letter: array

@@ -197,10 +197,16 @@ def test_heads(keras, L, tmp_path, name):
 
 def test_layers_that_do_nothing_in_inference(keras, L, tmp_path):
     layers = [
-        L.SpatialDropout1D(0.2), L.LSTM(4, return_sequences=True, dropout=0.3, recurrent_dropout=0.2),
-        L.Dropout(0.5), L.GaussianNoise(0.3), L.Bidirectional(L.LSTM(3, dropout=0.1)),
-        L.GaussianDropout(0.1), L.AlphaDropout(0.1), L.ActivityRegularization(0.1), L.Dense(2),
-    ]  # fmt: skip
+        L.SpatialDropout1D(0.2),
+        L.LSTM(4, return_sequences=True, dropout=0.3, recurrent_dropout=0.2),
+        L.Dropout(0.5),
+        L.GaussianNoise(0.3),
+        L.GaussianDropout(0.1),
+        L.AlphaDropout(0.1),
+        L.ActivityRegularization(0.1),
+        L.Bidirectional(L.LSTM(3, dropout=0.1)),
+        L.Dense(2),
+    ]
     compare(sequential(keras, layers), inputs(), tmp_path)
 
 
@@ -353,15 +359,54 @@ def test_weights_alone_whose_order_is_open(keras, L, tmp_path):
     assert len(contents.arrays) == 5
 
 
-def test_smaller_floats_are_widened(keras, L, tmp_path):
-    keras.config.set_dtype_policy("mixed_float16")
-    model = sequential(keras, [L.LSTM(4, return_sequences=True), L.Dense(2)])
-    model.save(tmp_path / "model.keras")
-    contents = ours.read(tmp_path / "model.keras")
-    y, _ = contents.model(inputs())
-    assert y.dtype == np.float32
-    assert np.abs(y - model.predict(inputs(), verbose=0)).max() < 5e-3
-    assert any("computes in mixed_float16" in fact for _, fact in contents.facts)
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "bfloat16"])
+def test_smaller_floats_are_widened(keras, L, tmp_path, policy):
+    keras.config.set_dtype_policy(policy)
+    # PyTorch draws no orthogonal matrix of so small numbers.
+    layers = [L.LSTM(4, return_sequences=True, recurrent_initializer="zeros"), L.Dense(2)]
+    model = sequential(keras, layers)
+    for suffix in (".keras", ".weights.h5"):
+        path = tmp_path / f"model{suffix}"
+        model.save_weights(path) if "weights" in suffix else model.save(path)
+        contents = ours.read(path)
+        y, _ = contents.model(inputs())
+        assert y.dtype == np.float32
+        assert np.abs(y - model.predict(inputs(), verbose=0)).max() < 5e-2
+        weights = [np.asarray(w, "float32") for w in model.get_weights()]
+        kernel = contents.model.lstms[0].parameters["weight_ih_l0"].T
+        np.testing.assert_array_equal(kernel, weights[0])
+    facts = ours.read(tmp_path / "model.keras").facts
+    assert any(f"computes in {policy}" in fact for _, fact in facts)
+
+
+def test_the_paths_of_keras_2_13(keras, L, tmp_path):
+    """A reconstruction: those files have another word for ``layers`` (keras/src/saving)."""
+    import h5py
+
+    inner = keras.Sequential([L.LSTM(3, return_sequences=True), L.LSTM(3)])
+    model = sequential(keras, [L.LSTM(4, return_sequences=True), inner, L.Dense(2)])
+    model.save_weights(tmp_path / "new.weights.h5")
+    model.save(tmp_path / "new.keras")
+    word = "_layer_checkpoint_dependencies"
+    with h5py.File(tmp_path / "new.weights.h5") as new, h5py.File(tmp_path / "old", "w") as old:
+        new.visititems(
+            lambda name, item: (
+                old.create_dataset(name.replace("layers", word), data=item[()])
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+    with (
+        zipfile.ZipFile(tmp_path / "new.keras") as new,
+        zipfile.ZipFile(tmp_path / "old.keras", "w") as old,
+    ):
+        old.writestr("metadata.json", '{"keras_version": "2.13.1"}')
+        old.writestr("config.json", new.read("config.json"))
+        old.write(tmp_path / "old", "model.weights.h5")
+    x = inputs()
+    for file in ("old.keras", "new.keras"):
+        y, _ = ours.load(tmp_path / file)(x)
+        assert np.abs(y - model.predict(x, verbose=0)).max() <= 1e-5
 
 
 def test_an_optimizer_is_passed_over(keras, L, tmp_path):
@@ -435,7 +480,7 @@ def test_states_that_go_elsewhere_are_refused(keras, L, tmp_path):
     start = keras.Input((None, 3))
     x, h, c = L.LSTM(3, return_sequences=True, return_state=True)(start)
     keras.Model(start, L.LSTM(3)(x, initial_state=[h, c])).save(tmp_path / "model.keras")
-    with pytest.raises(InputError, match="initial_state|takes 3 inputs"):
+    with pytest.raises(InputError, match=r"initial_state|takes 3 inputs"):
         ours.load(tmp_path / "model.keras")
 
 
@@ -551,7 +596,8 @@ def test_round_trips(keras, tmp_path_factory, sizes, bidirectional, bias, activa
 
 
 LACKS = {
-    "proj_size": {"proj_size": 2}, "peepholes": {"peepholes": True}, "layer_norm": {"layer_norm": True},
+    "proj_size": {"proj_size": 2}, "peepholes": {"peepholes": True},
+    "layer_norm": {"layer_norm": True},
     "coupled_gates": {"coupled_gates": True}, "cell_clip": {"cell_clip": 1.0},
     "gate_clip": {"gate_clip": 1.0}, "zoneout": {"zoneout": 0.1},
     "learn_initial_state": {"learn_initial_state": True},

@@ -8,6 +8,7 @@ say how often.
 """
 
 import itertools
+import os
 from collections import Counter
 
 import numpy as np
@@ -347,6 +348,26 @@ def test_an_activation_behind_a_product_keeps_its_digits(dtype, tmp_path):
     show(f"activations of products, {dtype}", counts)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [0.0, 0.1, -2.0])
+def test_masked_steps_become_0_for_layers_that_know_no_masks(value, dtype, tmp_path):
+    rng = np.random.default_rng(11)
+    layers = {"masking": Masking(value), "linear": Linear(3, 2, dtype=dtype, seed=0)}
+    layers |= {"lstm": lk.LSTM(2, 4, dtype=dtype, seed=0), "last": LastStep()}
+    x = rng.normal(size=(4, 6, 3)).astype(dtype)
+    x[rng.random((4, 6)) < 0.5] = value
+    for count in (2, 3, 4):
+        model = Sequential(dict([*layers.items()][:count]))
+        compare(model, session(model, tmp_path / "m.onnx"), x, None, None, Counter())
+
+
+def test_a_mask_that_is_no_token_marks_none(tmp_path):
+    layers = {"masking": Masking(0.5), "embedding": Embedding(4, 3, seed=0), "lstm": lk.LSTM(3, 4)}
+    model = Sequential(layers)
+    x = np.random.default_rng(12).integers(0, 4, (3, 5))
+    compare(model, session(model, tmp_path / "m.onnx"), x, None, None, Counter())
+
+
 # ------------------------------------------------------------------------------------ the file
 
 
@@ -421,7 +442,7 @@ def test_the_file_says_who_wrote_what(tmp_path):
     save(model, tmp_path / "m.onnx", states=True, lengths=True)
     file = onnx.load(tmp_path / "m.onnx")
     assert file.producer_name == "lstmkit"
-    assert "LSTM(3, 4, num_layers=2)" in file.doc_string
+    assert "LSTM(3, 4, num_layers=2" in file.doc_string
     described = {one.name: (axes_of(one), one.doc_string) for one in file.graph.input}
     assert described["x"] == (["batch", "time", 3], "input sequences")
     assert described["lengths"][0] == ["batch"]
@@ -600,10 +621,12 @@ def test_a_failure_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):
     path.write_bytes(b"old")
 
     def fail(*_):
-        raise RuntimeError("in the middle")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(steps, "_activations", fail)
-    with pytest.raises(RuntimeError, match="in the middle"):
-        save(lk.LSTM(2, 3), path)
-    assert path.read_bytes() == b"old"
-    assert [one.name for one in tmp_path.iterdir()] == ["m.onnx"]
+    for module, name in ((steps, "_activations"), (os, "fsync")):  # early and late
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fail)
+            with pytest.raises(OSError, match="No space left"):
+                save(lk.LSTM(2, 3), path)
+        assert path.read_bytes() == b"old"
+        assert [one.name for one in tmp_path.iterdir()] == ["m.onnx"]

@@ -46,7 +46,7 @@ def test_a_file_says_what_is_in_it():
     assert len(contents.arrays) == 12
     layers = contents.model.layers
     assert list(layers) == ["words_mask", "words", "both", "last", "out", "out_activation"]
-    assert layers["last"].lstm.config["activations"][0] == ("hard_sigmoid", 1 / 6, 0.5)
+    assert layers["last"].lstm.cells[0].activations[0] == ("hard_sigmoid", 1 / 6, 0.5)
 
 
 def test_weights_alone_say_what_was_assumed():
@@ -302,7 +302,7 @@ def test_a_shape_that_claims_more_than_the_file_is_refused(whole):
     with pytest.raises(hdf5.Damaged, match="another size than its shape needs"):
         hdf5.read(bytes(data))
     data[layout + 10 : layout + 18] = (2**64 - 1).to_bytes(8, "little")
-    with pytest.raises(hdf5.Damaged, match="another size|past its end"):
+    with pytest.raises(hdf5.Damaged, match=r"another size|past its end"):
         hdf5.read(bytes(data))
 
 
@@ -321,8 +321,8 @@ def test_any_altered_bytes_are_survived(tmp_path, file):
     original = (FIXTURES / file).read_bytes()
     rng = np.random.default_rng(0)
     path = tmp_path / "model"
-    refused = 0
-    for _ in range(150):
+    errors = []
+    for _ in range(60):
         data = bytearray(original)
         for place in rng.integers(0, len(data), rng.choice([1, 4, 30])):
             data[place] = rng.choice([0, 1, 255, rng.integers(256)])
@@ -330,9 +330,9 @@ def test_any_altered_bytes_are_survived(tmp_path, file):
         try:
             keras.read(path)
         except InputError as error:
-            refused += 1
-            assert "\n" not in str(error)
-    assert refused > 20
+            errors.append(str(error))
+    assert len(errors) > 10
+    assert not any("\n" in error for error in errors)
 
 
 def test_the_limits_leave_room_for_large_models():

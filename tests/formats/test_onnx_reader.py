@@ -77,6 +77,22 @@ def test_the_states_are_the_graphs_inputs():
     assert ("state", "h, c") in contents.facts
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_a_graph_is_run_as_it_stands(file, expected):
+    name = file.rsplit("_", 1)[0]
+    inputs = {"x": expected[f"{name}.x"]}
+    if name == "stateful":
+        inputs |= {"h": np.zeros((2, 2, 4)), "c": np.zeros((2, 2, 4))}
+    outputs = onnx.run(FOLDER / file, inputs)
+    y = next(iter(outputs.values()))
+    assert y.dtype == np.float32
+    assert np.abs(y - expected[f"{name}.y"]).max() < 1e-6
+    with pytest.raises(InputError, match="it has no input 'z'; expected x"):
+        onnx.run(FOLDER / file, inputs | {"z": 0})
+    with pytest.raises(InputError, match="input 'x' is missing"):
+        onnx.run(FOLDER / file, {})
+
+
 # ------------------------------------------------------------------------- a file of our own
 
 

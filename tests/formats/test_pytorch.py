@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import safetensors.numpy
 
 import lstmkit as lk
+from lstmkit import engine
 from lstmkit.formats import pytorch, torchfiles, zips
 from lstmkit.layers import Activation, Bidirectional, LastStep, Recurrent
 from lstmkit.shapes import InputError
@@ -506,3 +509,128 @@ def test_a_safetensors_file_with_a_hole_is_refused(tmp_path):
         text = json.dumps(rows).encode()
         path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(room))
         assert words in refused(path)
+
+
+# ------------------------------------------------------------------- weights left in the file
+
+
+@pytest.mark.parametrize("name", ["plain", "everything", "stacked", "cell", "half", "views"])
+def test_weights_left_in_the_file_give_the_same_bits(name, twin):
+    kept, lstm = pytorch.load(path_of(name)), pytorch.load(path_of(name), in_file=True)
+    left = [key for key, array in lstm.parameters.items() if engine.in_file(array)]
+    assert bool(left) == (name not in ("half", "views"))
+    x = EXPECTED[f"{name}.x"]
+    for arguments in ({}, {"lengths": [2, 6]}):
+        (got, got_state), (want, want_state) = (a(x, **arguments) for a in (lstm, kept))
+        for one, other in zip((got, *got_state), (want, *want_state), strict=True):
+            assert np.array_equal(one, other)
+    for got, want in zip(lstm.trace(x), kept.trace(x), strict=True):
+        assert np.array_equal(got, want)
+    if not lstm.bidirectional:
+        assert np.array_equal(lstm.stream(2).step(x[:, 0]), kept.stream(2).step(x[:, 0]))
+    for key, array in kept.parameters.items():
+        assert np.array_equal(np.asarray(lstm.parameters[key]), array)
+
+
+def test_a_matrix_of_many_pieces_is_packed_whole(tmp_path, twin):
+    """Units come 64 at a time here: 200 are three pieces and a rest, with a projection."""
+    for suffix in ("pt", "safetensors"):
+        path = tmp_path / f"x.{suffix}"
+        lstm = lk.LSTM(700, 200, 2, bidirectional=True, proj_size=150, seed=1)
+        pytorch.save(lstm, path)
+        x = np.random.default_rng(0).normal(size=(3, 4, 700)).astype(np.float32)
+        assert np.array_equal(pytorch.load(path, in_file=True)(x)[0], lstm(x)[0])
+
+
+def test_weights_left_in_the_file_are_for_inference_and_can_be_saved(tmp_path):
+    lstm = lk.load(path_of("plain"), in_file=True)
+    x = EXPECTED["plain.x"]
+    with pytest.raises(InputError, match="load them without in_file"):
+        lstm.forward(x)
+    lstm.save(tmp_path / "x.safetensors")
+    assert np.array_equal(lk.load(tmp_path / "x.safetensors")(x)[0], lstm(x)[0])
+    with pytest.raises(InputError, match="expected it only with a state dict"):
+        lk.load(tmp_path / "x.safetensors", in_file=True)
+
+
+def test_a_file_that_changes_under_its_lstm_is_noticed(tmp_path):
+    path = tmp_path / "x.pt"
+    pytorch.save(lk.LSTM(3, 4, seed=1), path)
+    x = np.ones((1, 2, 3), np.float32)
+    lstm = pytorch.load(path, in_file=True)
+    before = lstm(x)[0]
+    pytorch.save(lk.LSTM(3, 4, seed=2), path)  # takes its place: the old one is still open
+    assert np.array_equal(lstm(x)[0], before)
+    lstm = pytorch.load(path, in_file=True)
+    with path.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(InputError, match="has changed; load it again"):
+        lstm(x)
+
+
+def test_a_wrong_weight_is_found_before_it_is_left_in_the_file(tmp_path):
+    path = tmp_path / "x.pt"
+    pytorch.save(lk.LSTM(3, 4, seed=1), path)
+    data = bytearray(path.read_bytes())
+    with path.open("rb") as file:
+        data[zips.Archive(path, file).place("archive/data/0")[0]] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="are not those written"):
+        pytorch.load(path, in_file=True)
+
+
+# ----------------------------------------------------------------------- with nothing else there
+
+ALONE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused!r}:
+            raise ModuleNotFoundError(f"{{name}} is asked for")
+
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+import lstmkit as lk
+expected = np.load({expected!r})
+for name in {names!r}:
+    for in_file in (False, True):
+        lstm = lk.load({folder!r} + "/" + name + ".pt", in_file=in_file)
+        y, (h, c) = lstm(expected[name + ".x"])
+        assert np.abs(y - expected[name + ".y"]).max() < 2e-6, name
+lstm = lk.load({folder!r} + "/plain.pt")
+stream = lstm.stream()
+steps = [stream.step(x_t[None]) for x_t in expected["plain.x"][0]]
+assert np.abs(np.concatenate(steps) - expected["plain.y"][0]).max() < 2e-6
+stream.restore(stream.snapshot())
+print("run in", ", ".join(sorted({{m.partition(".")[0] for m in sys.modules}} & {watched!r})))
+"""
+
+
+def test_a_checkpoint_runs_where_there_is_only_numpy_and_safetensors():
+    refused = {"torch", "typer", "rich", "click", "onnx", "h5py", "matplotlib", "keras"}
+    code = ALONE.format(
+        refused=refused,
+        expected=str(FILES / "expected.npz"),
+        names=["plain", "everything", "half", "cell"],
+        folder=str(FILES),
+        watched={"lstmkit", "numpy", "safetensors"} | refused,
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "run in lstmkit, numpy, safetensors\n"
+
+
+def test_what_trains_is_loaded_when_it_is_asked_for():
+    code = (
+        "import sys, lstmkit\n"
+        "late = ('lstmkit.training', 'lstmkit.tasks', 'lstmkit.cli', 'lstmkit.lesson', 'hashlib')\n"
+        "assert not [name for name in late if name in sys.modules]\n"
+        "from lstmkit import LanguageModel, TrainingDiverged\n"
+        "assert 'lstmkit.tasks' in sys.modules\n"
+        "from lstmkit import *\n"
+        "try: lstmkit.nothing\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "module 'lstmkit' has no attribute 'nothing'\n", done.stderr

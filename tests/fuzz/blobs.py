@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from random import Random
 
 NUMBERS = (0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 1000, 4095, 4096)
-NUMBERS += tuple(2**power + by for power in (15, 16, 20, 24, 30, 31, 32, 40, 62, 63, 64) for by in (-1, 0, 1))
+NUMBERS += tuple(
+    2**power + by for power in (15, 16, 20, 24, 30, 31, 32, 40, 62, 63, 64) for by in (-1, 0, 1)
+)
 FORMATS = ("<H", ">H", "<I", ">I", "<Q", ">Q")
 BULK = 1 << 17  # bytes that one mutation may add
 
@@ -102,4 +104,18 @@ def _splice(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     return data[: _place(random, data)] + other[_place(random, other) :]
 
 
-WAYS = (_flip, _flip, _byte, _byte, _number, _number, _more, _cut, _out, _into, _again, _move, _splice)
+WAYS = (
+    _flip,
+    _flip,
+    _byte,
+    _byte,
+    _number,
+    _number,
+    _more,
+    _cut,
+    _out,
+    _into,
+    _again,
+    _move,
+    _splice,
+)

@@ -12,7 +12,9 @@ from random import Random
 import blobs
 import trees
 
-SIGNS = re.compile(rb"\x89HDF|OHDR|OCHK|TREE|SNOD|HEAP|GCOL|FRHP|FHDB|FHIB|BTHD|BTLF|BTIN|FSHD|FSSE|SMTB|FADB|FAHD|EAHD")
+SIGNS = re.compile(
+    rb"\x89HDF|OHDR|OCHK|TREE|SNOD|HEAP|GCOL|FRHP|FHDB|FHIB|BTHD|BTLF|BTIN|FSHD|FSSE|SMTB|FADB|FAHD|EAHD"
+)
 JSON = re.compile(rb'\{"[ -~]{20,}\}')
 
 

@@ -44,7 +44,9 @@ def own(folder: Path) -> list[bytes]:
     """Write files of `LSTM.save`, `Sequential.save` and `LanguageModel.save`."""
     path = folder / "own.safetensors"
     found = []
-    language = lk.LanguageModel(4, seed=0).fit("abcabc" * 20, steps=2, batch_size=2, sequence_length=5)
+    language = lk.LanguageModel(4, seed=0).fit(
+        "abcabc" * 20, steps=2, batch_size=2, sequence_length=5
+    )
     for model in (*lstms(), *chains(), language):
         model.save(path)
         found.append(path.read_bytes())

@@ -9,7 +9,21 @@ from typing import Any
 
 import blobs
 
-LEAVES = (None, True, False, "", "x", "LSTM", "float32", "é\n\x00\x1b[31m", "a" * 3000, -0.0, 1e308, [], {})
+LEAVES = (
+    None,
+    True,
+    False,
+    "",
+    "x",
+    "LSTM",
+    "float32",
+    "é\n\x00\x1b[31m",
+    "a" * 3000,
+    -0.0,
+    1e308,
+    [],
+    {},
+)
 RAW = ("NaN", "Infinity", "-Infinity", "1e999", "1" * 500, "01", "'x'", "\\u0000", '"\\ud800"')
 
 
@@ -110,7 +124,9 @@ def _members(random: Random, value: Any) -> Any:
         else:
             changed[a], changed[b] = changed[b], changed[a]
     elif way == 3 and isinstance(changed, Pairs):
-        changed.append((random.choice(("", "a", "__metadata__", "format", "é")), random.choice(LEAVES)))
+        changed.append(
+            (random.choice(("", "a", "__metadata__", "format", "é")), random.choice(LEAVES))
+        )
     else:
         changed.append(("b", 0) if isinstance(changed, Pairs) else random.choice(LEAVES))
     return changed

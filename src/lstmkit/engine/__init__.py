@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 from lstmkit.cell import Cell
 from lstmkit.engine import numpy_twin
-from lstmkit.engine.base import NO_MASKS, Masks, State, Tape, Weights
+from lstmkit.engine.base import NO_MASKS, Masks, State, Tape, Weights, in_file
 from lstmkit.engine.packing import Packing
 from lstmkit.shapes import Array, InputError, one_of, positive_integer
 
@@ -32,6 +32,7 @@ __all__ = [
     "backward_all",
     "empty",
     "forward_all",
+    "in_file",
     "set_num_threads",
     "stepper",
 ]
@@ -116,7 +117,8 @@ def backward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Weigh
 def linear(weights: Weights, x: Array) -> Array:
     """Compute x Wᵀ + b for x (n, in): the layer on top of the cells, by the same twin.
 
-    One library's threads must not spin where the other's work: see native/linear.hpp.
+    One library's threads must not spin where the other's work: see native/linear.hpp. There a row
+    has the same bits alone and among any others.
     """
     y: Array = _twin(np.result_type(x, *weights.values())).linear(weights, x)
     return y

@@ -9,7 +9,7 @@ Rows of a ragged batch
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +20,27 @@ Weights = dict[str, Array]
 
 State = tuple[Array, Array]
 """h ``(N, P or H)`` and c ``(N, H)``, one row a sequence, in packed order."""
+
+
+class InFile(Protocol):
+    """A matrix that stays in a file: it is read each time it is used, and can be read in parts.
+
+    `numpy.asarray` reads all of it. ``rows(parts)`` reads the rows of some slices, one after the
+    other, into one new array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array: ...
+
+    def rows(self, parts: list[slice]) -> Array:
+        """Read these rows."""
+
+
+def in_file(array: Any) -> bool:
+    """Whether it is an `InFile`."""
+    return hasattr(array, "rows")
 
 
 class Masks(NamedTuple):

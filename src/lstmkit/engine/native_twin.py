@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 from lstmkit import _native
 from lstmkit.cell import ACTIVATIONS, Cell, Function, name_and_numbers
-from lstmkit.engine.base import NO_MASKS, Masks, State, Weights, last_rows
+from lstmkit.engine.base import NO_MASKS, Masks, State, Weights, in_file, last_rows
 from lstmkit.shapes import Array
 
 FORWARD: dict[str, Any] = {"float32": _native.Forward_float32, "float64": _native.Forward_float64}
@@ -95,8 +95,32 @@ def _forget(identity: int, _: Any) -> None:
     _kept.pop(identity, None)
 
 
+PIECE = 2**18
+"""Bytes that are read at once from a matrix that stays in its file."""
+UNITS = 64  # as in native/kernel.hpp
+
+
+def pack_from_file(cell: Cell, weights: Weights) -> Any:
+    """Return the weights packed, read in pieces: at no time is a matrix there twice."""
+    kept = KEPT[weights["weight_ih"].dtype.name](describe(cell), {})
+    hidden = cell.hidden_size
+    for which, name in enumerate(("weight_ih", "weight_hh")):
+        matrix: Any = weights[name]
+        width = max(1, matrix.shape[1] * matrix.dtype.itemsize * len(cell.gates))
+        step = max(1, PIECE // width // UNITS) * UNITS
+        for first in range(0, hidden, step):
+            last = min(first + step, hidden)
+            parts = [slice(g * hidden + first, g * hidden + last) for g in range(len(cell.gates))]
+            kept.fill(which, first, last - first, matrix.rows(parts))
+    if cell.proj_size:
+        kept.fill(2, 0, hidden, np.ascontiguousarray(weights["weight_hr"]))
+    return kept
+
+
 def keep(cell: Cell, weights: Weights) -> Any:
     """Return the cell's weights, packed anew only when they have changed."""
+    if in_file(weights["weight_ih"]):
+        return pack_from_file(cell, weights)
     options, key = describe(cell), weights["weight_hh"]
     ref, kept = _kept.get(id(key), (None, None))
     if ref is None or ref() is not key or not kept.of(options, weights):
@@ -114,6 +138,8 @@ def forward(*call: Any, **options: Any) -> tuple[Array, State, NativeTape | None
 
 def forward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, NativeTape | None]]:
     """Run several forward passes that do not need each other, side by side where it pays."""
+    if any(in_file(call[1]["weight_ih"]) for call in calls):
+        return [forward(*call) for call in calls]  # or their weights would be there together
     made = [_forward(*call) for call in calls]
     _native.run([ready for ready, _ in made])
     return [result() for _, result in made]
@@ -158,13 +184,16 @@ def _forward(
         if cell.cell_clip:
             arrays["c_inside"] = empty((tokens, hidden), np.uint8)
         tape = NativeTape(arrays, gates, h, c, masks, sizes, rows)
+    kept = None
+    if not keep_tape:
+        kept = keep(cell, weights)
+        weights = {name: array for name, array in weights.items() if not in_file(array)}
     weights = dense(weights)
-    kept = None if keep_tape else keep(cell, weights)
     ready = FORWARD[dtype.name](describe(cell), weights, arrays, sizes, rows, kept)
 
     def result() -> tuple[Array, State, NativeTape | None]:
-        last = last_rows(rows, sizes)
-        return h[rows:], (h[last], c[last] if keep_tape else c), tape
+        last = last_rows(rows, sizes)  # a copy, or the last step would hold all others
+        return h[rows:], (h[last].copy(), c[last].copy() if keep_tape else c), tape
 
     return ready, result
 

@@ -69,6 +69,7 @@ def forward(
         The state at each sequence's true end.
     tape : Tape or None
     """
+    weights = {name: np.asarray(array) for name, array in weights.items()}  # some may be in a file
     h0, c0 = state
     rows, tokens = len(h0), len(x)
     h = np.empty((rows + tokens, cell.output_size), x.dtype)
@@ -218,7 +219,7 @@ class Stepper:
 
     def __init__(self, cells: list[Cell], weights: list[Weights], rows: int) -> None:
         self.cells = cells
-        self.weights = [{name: w.copy() for name, w in one.items()} for one in weights]
+        self.weights = [{name: np.array(w) for name, w in one.items()} for one in weights]
 
     def bind(self, h: Array, c: Array) -> None:
         """Let every step change these arrays: h (L, N, P) and c (L, N, H)."""

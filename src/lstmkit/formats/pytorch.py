@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from lstmkit import store
 from lstmkit.formats import statedicts, torchfiles, zips
 from lstmkit.formats.base import Contents, Model
+from lstmkit.formats.infile import FileMatrix, OpenFile
 from lstmkit.formats.safefiles import SafeDict
 from lstmkit.formats.statedicts import Found
 from lstmkit.formats.torchfiles import Checkpoint
@@ -25,7 +26,7 @@ _VARIANTS = (
 )  # fmt: skip
 
 
-def load(path: str | os.PathLike[str], prefix: str | None = None) -> LSTM:
+def load(path: str | os.PathLike[str], prefix: str | None = None, *, in_file: bool = False) -> LSTM:
     """Open the `nn.LSTM` or `nn.LSTMCell` in a state dict or a checkpoint.
 
     Parameters
@@ -35,6 +36,10 @@ def load(path: str | os.PathLike[str], prefix: str | None = None) -> LSTM:
     prefix
         What stands before ``weight_ih_l0`` in the names, as ``"encoder.lstm"``; by default the
         file must hold one LSTM.
+    in_file
+        Leave the matrices in the file, and read them anew in each call: for long sequences in
+        little memory, since no more than one cell's are there at a time. The file stays open and
+        must not change; a stream reads it once. Half precision is not left in the file.
 
     Returns
     -------
@@ -64,7 +69,7 @@ def load(path: str | os.PathLike[str], prefix: str | None = None) -> LSTM:
                 f"load: {os.fspath(path)!r} holds {len(found)} LSTMs, with the prefixes "
                 f"{prefixes}; choose one: prefix={found[0].prefix!r}"
             )
-        return _make(source, found[0])
+        return _make(source, found[0], in_file)
 
 
 def arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -164,13 +169,20 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Checkpoint | SafeDict]:
             )
 
 
-def _make(source: Checkpoint | SafeDict, found: Found) -> LSTM:
+def _make(source: Checkpoint | SafeDict, found: Found, in_file: bool = False) -> LSTM:
     dtype = np.dtype(found.arguments["dtype"])
     config = LSTM.config_of(**found.arguments)
     arrays: dict[str, Array] = {}
+    file = OpenFile(source.path) if in_file else None
     for name, theirs in found.names.items():
+        place = source.place(theirs[0]) if file and len(theirs) == 1 else None
+        if file and place and place.dtype == dtype:
+            arrays[name] = cast(Array, FileMatrix(file, place))
+            continue
         parts = [source.read(part).astype(dtype, copy=False) for part in theirs]
         arrays[name] = parts[0] if len(parts) == 1 else statedicts.add(parts)
+    if in_file:
+        return LSTM.over(config, arrays)
     return LSTM.from_parameters(config, arrays, copy=False)
 
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lstmkit import store
+from lstmkit.formats.infile import Place
 from lstmkit.formats.statedicts import STORED, Kind, widen
 from lstmkit.formats.zips import damaged
 from lstmkit.shapes import Array
@@ -38,6 +39,16 @@ class SafeDict:
         self.kinds = {name: Kind(_dtype(code), shape) for name, (code, shape, _) in rows.items()}
         pairs = metadata.items() if isinstance(metadata, dict) else ()
         self.facts = [(str(key)[:60], str(value)[:80]) for key, value in pairs][:20]
+
+    def place(self, name: str) -> Place | None:
+        """Return where a float32 or float64 array lies; None for any other."""
+        kind = self.kinds[name]
+        if kind.dtype not in ("float32", "float64") or not kind.shape or 0 in kind.shape:
+            return None
+        dtype = np.dtype("<" + STORED[kind.dtype])
+        return (
+            Place(self._start + self._places[name], dtype, kind.shape) if dtype.isnative else None
+        )
 
     def read(self, name: str) -> Array:
         """Return a new array of the numbers; half precision is widened to float32."""

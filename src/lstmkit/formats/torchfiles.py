@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lstmkit.formats import pickles, zips
+from lstmkit.formats.infile import Place
 from lstmkit.formats.pickles import Map, Tensor
 from lstmkit.formats.statedicts import MEANT, STORED, Kind, widen
 from lstmkit.shapes import Array, InputError
@@ -125,10 +126,35 @@ class Checkpoint:
                 if plain and depth <= 2 and len(self.facts) < MOST_FACTS:
                     self.facts.append((repr(path)[1:-1][:60], _short(value)))
 
+    def place(self, name: str) -> Place | None:
+        """Return where a dense float32 or float64 tensor of this machine's byte order lies.
+
+        None for any other. Its checksum has been compared.
+        """
+        tensor = self._tensors[name]
+        dtype = np.dtype(self._order + STORED[tensor.dtype])
+        if tensor.dtype not in ("float32", "float64") or not dtype.isnative:
+            return None
+        if not tensor.shape or 0 in tensor.shape or tensor.strides != _dense(tensor.shape):
+            return None
+        start, _ = self._storage_place(tensor)
+        self.archive.check(f"{self.root}data/{tensor.storage.key}")
+        return Place(start + tensor.offset * dtype.itemsize, dtype, tensor.shape)
+
+    def _storage_place(self, tensor: Tensor) -> tuple[int, str]:
+        """Return where a tensor's storage begins, and the name of its entry."""
+        entry = f"{self.root}data/{tensor.storage.key}"
+        start, room = self.archive.place(entry)
+        said = tensor.storage.numbers * pickles.ITEMSIZES[tensor.dtype]
+        if room != said:
+            raise zips.damaged(
+                self.path, f"entry {entry!r:.60} has {room} bytes and its tensors say {said}"
+            )
+        return start, entry
+
     def read(self, name: str) -> Array:
         """Return a new array of the tensor's numbers; half precision is widened to float32."""
         tensor = self._tensors[name]
-        storage = tensor.storage
         itemsize = pickles.ITEMSIZES[tensor.dtype]
         stored = np.dtype(self._order + STORED[tensor.dtype])
         count, last = 1, 0
@@ -137,14 +163,7 @@ class Checkpoint:
             last += (size - 1) * stride
         if not count:
             return np.zeros(tensor.shape, MEANT[tensor.dtype])
-        entry = f"{self.root}data/{storage.key}"
-        _, room = self.archive.place(entry)
-        if room != storage.numbers * itemsize:
-            raise zips.damaged(
-                self.path,
-                f"entry {entry!r:.60} has {room} bytes and its tensors say "
-                f"{storage.numbers * itemsize}",
-            )
+        _, entry = self._storage_place(tensor)
         span = last + 1
         self._room -= span * itemsize
         if self._room < 0:

@@ -325,6 +325,10 @@ class LSTM:
             leaky_relu, elu or thresholded_relu whose alpha is negative, for from what they give
             their slope cannot be told.
         """
+        if any(engine.in_file(array) for array in self.parameters.values()):
+            raise InputError(
+                "lstm.forward: the weights are in a file, for inference; load them without in_file"
+            )
         if self.cells[0].bfloat16:
             raise InputError("lstm.forward: a quantized layer is for inference; call it instead")
         for function in self.cells[0].activations:
@@ -459,6 +463,16 @@ class LSTM:
                 if name.startswith("weight"):
                     array[:] = round_to_bfloat16(array)
                 array.flags.writeable = False
+        return lstm
+
+    @classmethod
+    def over(cls, config: dict[str, Any], parameters: dict[str, Array]) -> LSTM:
+        """Make a layer for inference over arrays of which some stay in a file.
+
+        These are `lstmkit.engine.base.InFile`; the shapes have been checked.
+        """
+        lstm = cls._without_weights(config)
+        lstm.parameters = {name: parameters[name] for name in lstm.shapes()}
         return lstm
 
     def quantize(self, weights: str = "bfloat16") -> LSTM:

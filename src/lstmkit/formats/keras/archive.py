@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 from lstmkit.formats.keras import hdf5
 from lstmkit.formats.keras.hdf5 import Damaged, Group
+from lstmkit.shapes import shown
+from lstmkit.store import heavy
 
 ZIP = b"PK\x03\x04"
 MOST_MEMBERS = 1000
 SMALL = 2**20  # bytes that any file may ask for: an HDF5 file of few numbers is mostly zeros
 JSON_LIMIT = 2**21  # bytes; a layer takes about 2,000
-JSON_PARTS = 2**16  # brackets and commas; a layer has about 150
+JSON_SPARE = 2**17  # bytes by which it may be longer than the file when it is unpacked
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
@@ -81,8 +83,8 @@ def _archive(data: bytes) -> Opened:
         zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OSError,
         ValueError, OverflowError, RuntimeError, LookupError,
     ) as error:  # fmt: skip
-        raise Damaged(f"it is no whole zip archive ({error})") from None
-    about = _json(METADATA, metadata)
+        raise Damaged(f"it is no whole zip archive ({shown(error)})") from None
+    about = _json(METADATA, metadata, len(data))
     facts = [(key, f"{value:.80}") for key, value in about.items() if isinstance(value, str)]
     others = sorted(set(names) - {METADATA, CONFIG, WEIGHTS})
     left_over = (
@@ -90,14 +92,14 @@ def _archive(data: bytes) -> Opened:
     )
     version = str(about.get("keras_version", "3"))
     tree = hdf5.read(weights)
-    model = _json(CONFIG, config)
+    model = _json(CONFIG, config, len(data))
     return Opened("Keras (.keras)", model, version, tree, True, facts, left_over)
 
 
 def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
-    """Return a member's bytes: no more than three times the size of the file (or 1 MB), whatever it says."""
+    """Return a member's bytes: at most three times the file's (or 1 MB), whatever it says."""
     info = archive.getinfo(name)
-    limit = max(3 * size, SMALL) if name == WEIGHTS else JSON_LIMIT
+    limit = max(3 * size, SMALL) if name == WEIGHTS else min(JSON_LIMIT, size + JSON_SPARE)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
         raise Damaged(f"{name} is encrypted or compressed in a way that Keras does not use")
     if info.file_size > limit:
@@ -116,7 +118,7 @@ def _hdf5(data: bytes) -> Opened:
             raise Damaged("it has a model's config and no weights")
         own = weights.attributes.get("keras_version")
         version = texts.get("keras_version") or (own if isinstance(own, str) else "1")
-        model = _json("model_config", texts["model_config"].encode())
+        model = _json("model_config", texts["model_config"].encode("utf-8", "replace"), len(data))
         left = [f"group {name!r:.60}" for name in tree.members if name not in OF_A_MODEL]
         return Opened("Keras whole model (.h5)", model, version, weights, False, facts, left)
     if "layer_names" in tree.attributes or "layer_names0" in tree.attributes:
@@ -131,7 +133,7 @@ def _hdf5(data: bytes) -> Opened:
 OF_A_MODEL = ("model_weights", "optimizer_weights")
 
 
-def _json(part: str, data: bytes) -> dict[str, Any]:
+def _json(part: str, data: bytes, size: int) -> dict[str, Any]:
     """Read a JSON object of a bounded size; a name that comes twice is refused."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -140,9 +142,8 @@ def _json(part: str, data: bytes) -> dict[str, Any]:
             raise ValueError("a name comes twice")
         return result
 
-    parts = sum(data.count(mark) for mark in (b"{", b"[", b","))
-    if len(data) > JSON_LIMIT or parts > JSON_PARTS:
-        raise Damaged(f"its {part} is too large ({len(data)} bytes, {parts} parts)")
+    if len(data) > JSON_LIMIT or heavy(data, size // 4):
+        raise Damaged(f"its {part} is too large, or has too many parts ({len(data)} bytes)")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:

@@ -141,7 +141,7 @@ def _lstm(
     biases = ((), (4 * units,), (8 * units,))
     if len(own[0]) != 2 or own[1] != (units, 4 * units) or own[2] not in biases:
         raise Refused(f"layer {name!r:.60} has no kernels of an LSTM: {shapes!s:.200}")
-    config = {"units": units, "use_bias": bool(own[2]), "return_sequences": True}
+    config: dict[str, Any] = {"units": units, "use_bias": bool(own[2]), "return_sequences": True}
     config["recurrent_activation"] = gates
     return "CuDNNLSTM" if own[2] == biases[2] else "LSTM", config, own[0][0], units
 

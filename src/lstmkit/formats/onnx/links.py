@@ -76,8 +76,11 @@ class Link:
         return replace(self, last=True)
 
 
-def build(link: Link) -> Model:
+def build(link: Link, turned: bool = False) -> Model:
     """Make the model of a chain that has an LSTM; its arrays are copies.
+
+    ``turned`` says that the chain's output is in the order in which its last LSTM reads, from the
+    end.
 
     LSTM links above each other with equal cells become one `LSTM` of several layers; where that
     is all and it reads forwards, it is the model.
@@ -86,6 +89,7 @@ def build(link: Link) -> Model:
     arrays = [way.direction.weights["weight_ih"] for one in chain for way in one.ways]
     dtype = "float64" if any(array.dtype == np.float64 for array in arrays) else "float32"
     layers: dict[str, Layer] = {}
+    last = max(k for k, one in enumerate(chain) if one.kind == "lstm")
     at = 0
     while at < len(chain):
         stack = [chain[at]]
@@ -95,6 +99,8 @@ def build(link: Link) -> Model:
                 stack.append(chain[at])
                 at += 1
         kind, layer = stack[0].kind, _layer(stack, dtype)
+        if turned and at == last + 1 and isinstance(layer, Recurrent) and layer.backwards:
+            layer = Recurrent(layer.lstm, backwards=True, turned=True)
         count = sum(name.split("_")[0] == kind for name in layers)
         layers[f"{kind}_{count + 1}" if count else kind] = layer
     (first, *others) = layers.values()

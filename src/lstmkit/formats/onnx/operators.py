@@ -380,7 +380,7 @@ def _constant_of_shape(call: Call, shape: Array) -> Result:
 def _range(call: Call, start: Array, limit: Array, delta: Array) -> Result:
     first, last, step = (array.reshape(()).item() for array in (start, limit, delta))
     call.room.take((max(0, math.ceil((last - first) / step)),), start.itemsize)
-    made: Array = np.arange(first, last, step, dtype=start.dtype)  # type: ignore[call-overload]
+    made: Array = np.arange(first, last, step, dtype=start.dtype)
     return made
 
 

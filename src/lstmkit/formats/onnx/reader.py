@@ -15,7 +15,7 @@ from lstmkit.formats.base import Contents, Model
 from lstmkit.formats.onnx.graph import File, open_file
 from lstmkit.formats.onnx.links import Link, build
 from lstmkit.formats.onnx.rules import RULES, shown
-from lstmkit.formats.onnx.walk import FLOW, STATES, UNKNOWN, Value, Walk
+from lstmkit.formats.onnx.walk import FLOW, SIZES, STATES, UNKNOWN, Value, Walk
 from lstmkit.shapes import Array, InputError
 
 MOST_LINES = 50  # of what was not understood
@@ -61,7 +61,6 @@ def read(path: PathLike) -> Contents:
     ``left_over`` names the nodes, outputs and tensors that the model does not have.
     """
     file = open_file(path)
-    walk = Walk(file, RULES)
     left_over = [*file.graph.unread, *(f"function {name!r}: not read" for name in file.functions)]
     facts = [
         ("producer", file.producer or "unknown"),
@@ -71,11 +70,12 @@ def read(path: PathLike) -> Contents:
         *(("output", str(one)) for one in file.graph.outputs),
     ]
     model = None
+    walk = Walk(file, RULES)
     try:
-        scope = walk.run()
+        walk, scope = _walk(file)
         main, name = _main(walk, [(o.name, scope.get(o.name, Value())) for o in file.graph.outputs])
         if main is not None and main.link is not None:
-            model = build(main.link)
+            model = build(main.link, main.turned)
             left_over += _check(walk, main, model, scope)
             facts += _facts(walk, main, name)
             left_over += _branches(walk, main.link, file, scope, name)
@@ -92,6 +92,26 @@ def read(path: PathLike) -> Contents:
         left_over[MOST_LINES:] = [f"and {len(left_over) - MOST_LINES} more"]
     left_over = [" ".join(line.split())[:300] for line in left_over]
     return Contents("ONNX", model, facts, file.arrays, left_over)
+
+
+def _walk(file: File) -> tuple[Walk, dict[str, Value]]:
+    """Walk through the graph, once more with other sizes where the first ones do not fit it.
+
+    Exporters write a size that they saw into a Reshape, though they name the axis as free; what the
+    outputs say of their shapes shows it.
+    """
+    walk = Walk(file, RULES)
+    scope = walk.run()
+    outputs = [scope.get(one.name, Value()) for one in file.graph.outputs]
+    fixed = {size for one in file.graph.outputs[:1] for size in (one.shape or ())[:2]}
+    numbers = sorted(size for size in fixed if isinstance(size, int) and 1 < size < 1000)
+    for size in numbers if walk.links and not any(value.link for value in outputs) else []:
+        for sizes in ((size, *SIZES[1:]), (SIZES[0], size, *SIZES[2:])):
+            other = Walk(file, RULES, sizes)
+            found = other.run()
+            if any(found.get(one.name, Value()).link for one in file.graph.outputs):
+                return other, found
+    return walk, scope
 
 
 DIFFERS = "the layers that were read do not give what the graph gives"
@@ -169,7 +189,7 @@ def _check(walk: Walk, main: Value, model: Model, scope: dict[str, Value]) -> li
     y: Array = model(x)[0]
     theirs = main.array
     bases = [base for axis in main.axes for base in axis]
-    expected = _batch_first(walk, theirs, bases, main.turned)
+    expected = _batch_first(walk, theirs, bases)
     if expected is None or expected.size != y.size:
         return [f"{DIFFERS}: {theirs.shape} numbers, and {y.shape}"]
     difference = float(np.abs(expected.reshape(y.shape) - y).max(initial=0))
@@ -180,9 +200,7 @@ def _check(walk: Walk, main: Value, model: Model, scope: dict[str, Value]) -> li
     return []
 
 
-def _batch_first(
-    walk: Walk, array: Array, bases: list[tuple[str, int]], turned: bool = False
-) -> Array | None:
+def _batch_first(walk: Walk, array: Array, bases: list[tuple[str, int]]) -> Array | None:
     """Bring an array to batch, time, directions, features; None where an axis is none of these."""
     rank = {walk.batch: 0, walk.time: 1, "D": 2, "F": 3}
     if any(label not in rank for label, _ in bases):
@@ -190,8 +208,6 @@ def _batch_first(
     parts = array.reshape([size for _, size in bases])
     order = sorted(range(len(bases)), key=lambda k: rank[bases[k][0]])
     moved = parts.transpose(order)
-    if turned and walk.time in [bases[k][0] for k in order]:
-        moved = np.flip(moved, [bases[k][0] for k in order].index(walk.time))
     here = {bases[k][0]: bases[k][1] for k in order}
     shape = [here.get(walk.batch, 1)] if walk.batch is not None else []
     if walk.time in here:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
     W, R, B, P = (constant(given[k]) for k in (1, 2, 3, 7))
     if W is None or R is None or (given[3] and B is None) or (given[7] and P is None):
         return None
-    found = directions(str(node), node.attributes, W, R, B, P)
+    found = directions(str(node), _shortened(node.attributes, W), W, R, B, P)
     size, hidden = found[0].cell.input_size, found[0].cell.hidden_size
     batch_first = node.attributes.get("layout", 0) == 1
     x = shown(given[0])
@@ -97,9 +98,9 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
         if lengths is None or not (lengths == steps).all():
             raise InputError(f"{node}: its sequence_lens are constants below the whole length")
     starts = [_start(node, given[k], len(found), batch_first) for k in (5, 6)]
-    for one in given[5:7]:
-        if one is not None and one.link is not None and one.link.name not in walk.states:
-            walk.states.append(one.link.name)
+    for state in given[5:7]:
+        if state is not None and state.link is not None and state.link.name not in walk.states:
+            walk.states.append(state.link.name)
     ways = [
         Way(
             direction._replace(backwards=direction.backwards != x.turned),
@@ -125,6 +126,20 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
         axes = [row, one, last] if batch_first else [one, row, last]
         values.append(Value(STATES, array, None, axes, items=items))
     return values
+
+
+def _shortened(attributes: dict[str, Any], weight: Array) -> dict[str, Any]:
+    """Return single-precision numbers as they were written: 0.3, which a file has as 0.30000001."""
+    if weight.dtype == np.float64:
+        return attributes
+    short = dict(attributes)
+    for name in ("activation_alpha", "activation_beta", "clip"):
+        value = attributes.get(name)
+        if isinstance(value, float):
+            short[name] = float(str(np.float32(value)))
+        elif isinstance(value, list):
+            short[name] = [float(str(np.float32(one))) for one in value]
+    return short
 
 
 def _probed(states: Given) -> Given:
@@ -443,9 +458,23 @@ def add(walk: Walk, node: Node, given: Given) -> Found:
 
 
 def multiply(walk: Walk, node: Node, given: Given) -> Found:
-    """Two directions multiplied."""
+    """Two directions multiplied; half of their sum; or a product with a number after a product."""
     array = walk.probe(node, given)[0]
     if array is None:
+        return None
+    for value, other in (given, given[::-1]) if node.op == "Mul" else (given,):
+        x, factor = shown(value), constant(other)
+        if x is None or x.link is None or factor is None or factor.size != 1:
+            continue
+        number = factor.reshape(()) if node.op == "Mul" else 1 / factor.reshape(())
+        link = x.link
+        if link.merge == "sum" and number == 0.5:
+            return [x.seen(array, link=walk.add(replace(link, merge="ave")))]
+        if link.kind != "linear" or link.weight is None:
+            return None
+        bias = None if link.bias is None else link.bias * number
+        return [x.seen(array, link=walk.add(replace(link, weight=link.weight * number, bias=bias)))]
+    if node.op == "Div":
         return None
     return _join(walk, node, [shown(value) for value in given], None, "mul", array)
 
@@ -490,6 +519,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Softmax", "LogSoftmax"), softmax),
     "Add": add,
     "Concat": concat,
+    "Div": multiply,
     "Gather": gather,
     "Gemm": gemm,
     "LSTM": lstm,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lstmkit.formats.onnx.graph import File, Graph, Node, parse
+from lstmkit.formats.onnx.graph import File, Graph, Node, open_file, parse
 from lstmkit.formats.onnx.operators import Room, compute
 from lstmkit.shapes import Array, InputError
 
@@ -192,6 +194,22 @@ def _stack(node: Node, parts: list[Array], axis: int, room: Room) -> Array:
         return np.stack(parts, axis)
     except (InputError, ValueError) as error:
         raise InputError(f"{node}: what its turns give cannot be stacked ({error})") from None
+
+
+def run(path: str | os.PathLike[str], inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Compute the graph in a file; see `lstmkit.formats.onnx.run`."""
+    file = open_file(path)
+    graph = file.graph
+    known = {named.name: named.dtype for named in graph.inputs}
+    unknown = sorted(set(inputs) - set(known))
+    if unknown:
+        raise InputError(
+            f"{file.owner}: it has no input {unknown[0]!r:.60}; expected {', '.join(known)}"
+        )
+    dtypes = {name: dtype for name, dtype in known.items() if dtype not in ("?", "bfloat16")}
+    arrays = {name: np.asarray(value, dtypes.get(name)) for name, value in inputs.items()}
+    outputs = Interpreter(file).run(arrays)
+    return {one.name: array for one, array in zip(graph.outputs, outputs, strict=True)}
 
 
 @cache

@@ -51,7 +51,7 @@ Scope = MutableMapping[str, Value]
 
 
 class Walk:
-    """One walk; see the module's docstring.
+    """One walk; see the module's docstring. ``sizes`` are those of the axes that are free.
 
     Attributes
     ----------
@@ -65,8 +65,8 @@ class Walk:
         Labels of the axes of the input, known from the first LSTM on.
     """
 
-    def __init__(self, file: File, rules: Any) -> None:
-        self.file, self.rules = file, rules
+    def __init__(self, file: File, rules: Any, sizes: tuple[int, ...] = SIZES) -> None:
+        self.file, self.rules, self.sizes = file, rules, sizes
         self.room = Room(4 * file.size + 2**24, 10**8 + 4 * file.size)
         self.links: list[Link] = []
         self.unknown: list[str] = []
@@ -102,7 +102,7 @@ class Walk:
                 shape.append(self.input_size)
             else:
                 label = size if isinstance(size, str) else f"{k}"
-                chosen = SIZES[min(len(self.free), len(SIZES) - 1)]
+                chosen = self.sizes[min(len(self.free), len(self.sizes) - 1)]
                 shape.append(self.free.setdefault(label, chosen))
         axes: list[Axis] = [((f"{named.name}.{k}", size),) for k, size in enumerate(shape)]
         if not integer and axes:
@@ -198,7 +198,7 @@ class Walk:
             self.unknown.append(f"{node}: only the layers in its body were read, not its turns")
             inner: Scope = ChainMap({}, scope)
             for one in body.inputs:
-                inner[one.name] = Value()
+                inner[one.name] = Value(GIVEN, None, Link("input", None, one.name))
             self.graph(body, inner)
         else:
             self.unknown.append(f"{node}: not understood (gives {', '.join(node.outputs)!r:.100})")

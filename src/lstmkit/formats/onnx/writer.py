@@ -81,9 +81,12 @@ def save(
 
     Notes
     -----
-    Equal models give equal bytes. The clip of ONNX bounds what goes into the gates, as ONNX Runtime
-    does; a runtime that bounds the cell state before its activation as well gives other numbers
-    where that state is larger than the clip.
+    Equal models give equal bytes. A sequence may have the length 0, but a batch or a time of 0 ends
+    the whole process of ONNX Runtime (1.31).
+
+    The clip of ONNX bounds what goes into the gates, as in ONNX Runtime. A runtime that bounds the
+    cell state before its activation as well gives other numbers where that state is larger
+    (https://github.com/microsoft/onnxruntime/issues/27224).
     """
     if isinstance(model, LSTM):
         model = Sequential({"lstm": model})
@@ -102,7 +105,7 @@ def save(
             f"onnx.save: opset is {opset}; the installed onnx package knows {newest} at most "
             "(upgrade onnx)"
         )
-    with np.errstate(all="ignore"):
+    with np.errstate(over="ignore"):  # a clip beyond float32 is none
         data = _Writer(model, states, lengths).graph.as_file("lstmkit", opset, _about(model))
     with atomic_write(path) as file:
         file.write(data)
