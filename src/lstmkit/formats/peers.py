@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,11 +58,13 @@ def largest_difference(path: PathLike, model: Model, prefix: str = "") -> Found:
     """
     format = recognize(path)
     try:
-        if format is Format.KERAS:
-            return _keras(path, as_chain(model))
-        if format is Format.ONNX:
-            return _onnx(path, as_chain(model))
-        return _torch(path, model, prefix)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the library does by itself
+            if format is Format.KERAS:
+                return _keras(path, as_chain(model))
+            if format is Format.ONNX:
+                return _onnx(path, as_chain(model))
+            return _torch(path, model, prefix)
     except NotRun:
         raise
     except ImportError as error:
