@@ -15,7 +15,7 @@ import numpy as np
 
 from lstmkit.formats.base import Model
 from lstmkit.formats.detect import Format, recognize
-from lstmkit.layers import LSTM, Activation, Embedding, Linear, Recurrent, Sequential
+from lstmkit.layers import LSTM, Activation, Bidirectional, Embedding, Linear, Sequential
 from lstmkit.shapes import Array, InputError
 
 PathLike = str | os.PathLike[str]
@@ -160,15 +160,19 @@ def _torch_layer(torch: Any, layer: Any, own: dict[str, Any]) -> Callable[[Any],
     elif isinstance(layer, Linear):
         bias = "bias" in layer.parameters
         module = torch.nn.Linear(layer.input_size, layer.output_size, bias=bias)
-    elif isinstance(layer, Recurrent) and not layer.backwards:
-        lstm = layer.lstm
+    elif isinstance(layer, Bidirectional) or not getattr(layer, "backwards", True):
+        one = (
+            layer.forward if isinstance(layer, Bidirectional) else layer
+        )  # they have equal options
+        lstm, last = one.lstm, one.last
+        both = lstm.bidirectional or isinstance(layer, Bidirectional)
         module = torch.nn.LSTM(
             lstm.input_size,
             lstm.hidden_size,
             lstm.num_layers,
             bias=lstm.config["bias"],
             batch_first=True,
-            bidirectional=lstm.bidirectional,
+            bidirectional=both,
             proj_size=lstm.config["proj_size"],
         )
         if "weight_ih" in own:  # an LSTMCell's
@@ -178,11 +182,11 @@ def _torch_layer(torch: Any, layer: Any, own: dict[str, Any]) -> Callable[[Any],
     wanted = module.state_dict()
     module.load_state_dict({key: own[key] for key in wanted if key in own})
     module = module.to(getattr(torch, next(iter(layer.parameters.values())).dtype.name))
-    if not isinstance(layer, Recurrent):
+    if isinstance(layer, Embedding | Linear):
         return lambda y: module(y)
-    if layer.last:  # the end of each direction's reading
-        both = 2 if layer.lstm.bidirectional else 1
-        return lambda y: module(y)[1][0][-both:].transpose(0, 1).reshape(len(y), -1)
+    if last:  # the end of each direction's reading
+        ends = 2 if both else 1
+        return lambda y: module(y)[1][0][-ends:].transpose(0, 1).reshape(len(y), -1)
     return lambda y: module(y)[0]
 
 
