@@ -72,7 +72,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "formats.torchfiles": (4, FILE),
     "formats.safefiles": (4, FILE),
     "formats.detect": (4, FILE),
-    "formats.peers": (4, DOOR),
+    "formats.peers": (4, 8),
     "formats.keras.config": (4, BASE),
     "formats.keras.hdf5": (4, BASE),
     "formats.keras.archive": (4, FILE),

@@ -110,8 +110,6 @@ TRACES = {
 }
 
 
-BINARY = {".pyc", ".so", ".png", ".npz", ".safetensors", ".pt", ".onnx", ".keras", ".h5"}
-
 
 @pytest.mark.parametrize("trace", TRACES)
 def test_no_trace_of_one_machine(trace):
@@ -123,11 +121,12 @@ def test_no_trace_of_one_machine(trace):
     built = {ROOT / "docs" / "_build", ROOT / "docs" / "api"}
     found = []
     for path in files:
-        if not path.is_file() or path.suffix in BINARY:
+        if not path.is_file() or path.suffix in {".pyc", ".png", ".npz", ".so"}:
             continue
         if built & set(path.parents):
             continue
-        for number, line in enumerate(read(path).splitlines(), 1):
+        text = path.read_bytes().decode("latin-1")  # fixtures of other programs are no text
+        for number, line in enumerate(text.splitlines(), 1):
             if re.search(TRACES[trace], line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert not found, f"{trace}:\n" + "\n".join(found)

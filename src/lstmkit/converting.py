@@ -19,6 +19,7 @@ from lstmkit.formats.peers import (
     compare,
     largest_difference,
     random_input,
+    run_graph,
 )
 from lstmkit.layers import Bidirectional, Recurrent, Sequential
 from lstmkit.shapes import InputError
@@ -34,9 +35,6 @@ SUFFIXES = {
     ".keras": Format.KERAS,
     ".onnx": Format.ONNX,
 }
-
-
-LIBRARIES = {Format.PYTORCH: "torch", Format.KERAS: "keras", Format.ONNX: "onnxruntime"}
 
 
 class Check(NamedTuple):
@@ -239,31 +237,26 @@ def _by_library(done: Conversion, path: Path, model: Model, prefix: str) -> bool
 
 def _by_reading(done: Conversion, format: Format, path: Path, model: Model) -> None:
     """Check a file by what is read in it."""
-    chain = as_chain(model)
-    again: Any
-    if format is Format.PYTORCH and isinstance(model, Sequential):
-        again = _from_state_dict(path, chain)
-    else:
-        again = _read_back(format, path)
+    chain, by = as_chain(model), "lstmkit"
     x = random_input(chain)
-    difference, size = compare(chain(x)[0], again(x)[0])
+    if format is Format.ONNX:
+        by = "lstmkit, node by node"
+        try:
+            y = run_graph(path, x)
+        except NotRun as error:
+            raise InputError(
+                f"convert: only ONNX Runtime can prove {path.name}: install onnxruntime and let it "
+                f"run the files ({error})"
+            ) from None
+    elif format is Format.PYTORCH and isinstance(model, Sequential):
+        y = _from_state_dict(path, chain)(x)[0]
+    else:
+        again = loading.load(path)
+        again = again.network if isinstance(again, LanguageModel) else again
+        y = again(x)[0]
+    difference, size = compare(chain(x)[0], y)
     tolerance = TOLERANCE[model.dtype.name] * size
-    done.checks.append(Check(path.name, "lstmkit", difference, size, tolerance))
-
-
-def _read_back(format: Format, path: Path) -> Model:
-    """Open what was written; a graph of simple operators may be more than we read."""
-    try:
-        again: Any = loading.load(path)
-    except InputError as error:
-        if format is Format.LSTMKIT:
-            raise
-        raise InputError(
-            f"convert: {path.name} can be written and not be read here, so that only its own "
-            f"library can prove it; install {LIBRARIES[format]} ({error})"
-        ) from None
-    model: Model = again.network if isinstance(again, LanguageModel) else again
-    return model
+    done.checks.append(Check(path.name, by, difference, size, tolerance))
 
 
 def _from_state_dict(path: Path, chain: Sequential) -> Sequential:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lstmkit.formats.base import Model
 from lstmkit.formats.detect import Format, recognize
-from lstmkit.layers import LSTM, Activation, Embedding, Linear, Recurrent, Sequential
-from lstmkit.shapes import Array
+from lstmkit.layers import LSTM, Activation, Bidirectional, Embedding, Linear, Sequential
+from lstmkit.shapes import Array, InputError
 
 PathLike = str | os.PathLike[str]
 BATCH, STEPS = 3, 7
@@ -57,11 +58,13 @@ def largest_difference(path: PathLike, model: Model, prefix: str = "") -> Found:
     """
     format = recognize(path)
     try:
-        if format is Format.KERAS:
-            return _keras(path, as_chain(model))
-        if format is Format.ONNX:
-            return _onnx(path, as_chain(model))
-        return _torch(path, model, prefix)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the library does by itself
+            if format is Format.KERAS:
+                return _keras(path, as_chain(model))
+            if format is Format.ONNX:
+                return _onnx(path, as_chain(model))
+            return _torch(path, model, prefix)
     except NotRun:
         raise
     except ImportError as error:
@@ -157,15 +160,19 @@ def _torch_layer(torch: Any, layer: Any, own: dict[str, Any]) -> Callable[[Any],
     elif isinstance(layer, Linear):
         bias = "bias" in layer.parameters
         module = torch.nn.Linear(layer.input_size, layer.output_size, bias=bias)
-    elif isinstance(layer, Recurrent) and not layer.backwards:
-        lstm = layer.lstm
+    elif isinstance(layer, Bidirectional) or not getattr(layer, "backwards", True):
+        one = (
+            layer.forward if isinstance(layer, Bidirectional) else layer
+        )  # they have equal options
+        lstm, last = one.lstm, one.last
+        both = lstm.bidirectional or isinstance(layer, Bidirectional)
         module = torch.nn.LSTM(
             lstm.input_size,
             lstm.hidden_size,
             lstm.num_layers,
             bias=lstm.config["bias"],
             batch_first=True,
-            bidirectional=lstm.bidirectional,
+            bidirectional=both,
             proj_size=lstm.config["proj_size"],
         )
         if "weight_ih" in own:  # an LSTMCell's
@@ -175,11 +182,11 @@ def _torch_layer(torch: Any, layer: Any, own: dict[str, Any]) -> Callable[[Any],
     wanted = module.state_dict()
     module.load_state_dict({key: own[key] for key in wanted if key in own})
     module = module.to(getattr(torch, next(iter(layer.parameters.values())).dtype.name))
-    if not isinstance(layer, Recurrent):
+    if isinstance(layer, Embedding | Linear):
         return lambda y: module(y)
-    if layer.last:  # the end of each direction's reading
-        both = 2 if layer.lstm.bidirectional else 1
-        return lambda y: module(y)[1][0][-both:].transpose(0, 1).reshape(len(y), -1)
+    if last:  # the end of each direction's reading
+        ends = 2 if both else 1
+        return lambda y: module(y)[1][0][-ends:].transpose(0, 1).reshape(len(y), -1)
     return lambda y: module(y)[0]
 
 
@@ -224,7 +231,8 @@ def _onnx(path: PathLike, chain: Sequential) -> Found:
     x = random_input(chain, *sizes).astype(_numpy_dtype(first.type), copy=False)
     feeds = {first.name: x}
     for other in others:
-        feeds[other.name] = _other_input(other, sizes)
+        dtype = _numpy_dtype(other.type)
+        feeds[other.name] = _other_input(other.name, other.shape, dtype, sizes)
     outputs = session.run(None, feeds)
     # An exporter may have written time first and directions apart; a graph has many outputs.
     best = float("inf"), 0.0
@@ -238,20 +246,35 @@ def _onnx(path: PathLike, chain: Sequential) -> Found:
     return f"ONNX Runtime {_version('onnxruntime')}", *best, outputs[0].dtype.name
 
 
+def run_graph(path: PathLike, x: Array) -> Array:
+    """Run one of our own ONNX files here, node by node, whether or not it reads as layers."""
+    from lstmkit.formats.onnx.graph import open_file
+    from lstmkit.formats.onnx.runtime import Interpreter
+
+    file = open_file(path)
+    first, *others = file.graph.inputs
+    feeds = {first.name: x}
+    for other in others:
+        feeds[other.name] = _other_input(other.name, other.shape or (), other.dtype, x.shape)
+    try:
+        return Interpreter(file).run(feeds)[0]
+    except InputError as error:  # we write more operators than we compute
+        raise NotRun(str(error)) from None
+
+
 def _numpy_dtype(name: str) -> str:
     names = {"float": "float32", "double": "float64"}
     inner = name.removeprefix("tensor(").removesuffix(")")
     return names.get(inner, inner)
 
 
-def _other_input(given: Any, sizes: list[int]) -> Array:
+def _other_input(name: str, shape: Sequence[Any], dtype: str, sizes: Sequence[int]) -> Array:
     """Return what our own files ask for beside x: lengths, and the states before the first step."""
-    if given.name == "lengths":
+    if name == "lengths":
         return np.full(sizes[0], sizes[1], np.int32)
-    if given.name.startswith(("h_0", "c_0")):
-        shape = [n if isinstance(n, int) else sizes[0] for n in given.shape]
-        return np.zeros(shape, _numpy_dtype(given.type))
-    raise NotRun(f"it has the input {given.name!r:.60}, for which nothing is known")
+    if name.startswith(("h_0", "c_0")):
+        return np.zeros([n if isinstance(n, int) else sizes[0] for n in shape], dtype)
+    raise NotRun(f"it has the input {name!r:.60}, for which nothing is known")
 
 
 def _arrangements(output: Array) -> list[Array]:

@@ -469,7 +469,7 @@ class LSTM:
     def over(cls, config: dict[str, Any], parameters: dict[str, Array]) -> LSTM:
         """Make a layer for inference over arrays of which some stay in a file.
 
-        These are `lstmkit.engine.base.InFile`; the shapes have been checked.
+        These are ``lstmkit.engine.base.InFile``; the shapes have been checked.
         """
         lstm = cls._without_weights(config)
         lstm.parameters = {name: parameters[name] for name in lstm.shapes()}
