@@ -338,3 +338,8 @@ def test_the_numbers_of_a_dtype_are_numpys():
     for name, size in pickles.ITEMSIZES.items():
         if name != "bfloat16":
             assert np.dtype(name).itemsize == size
+
+
+def test_names_that_take_more_letters_than_the_pickle_are_refused(tmp_path):
+    with pytest.raises(InputError, match="too many letters"):
+        pytorch.load(in_a_file(tmp_path, HOSTILE["long names"]))
