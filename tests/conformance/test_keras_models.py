@@ -511,7 +511,7 @@ WRITTEN = {
     ),
     "back": lambda d: lk.Sequential(
         {
-            "mask": Masking(-1.0),
+            "mask": Masking(0.0),
             "one": Recurrent(lstm(3, 4, dtype=d), backwards=True, turned=True, repeat=True),
             "two": Recurrent(lstm(4, 3, dtype=d)),
         }

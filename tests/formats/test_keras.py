@@ -395,3 +395,10 @@ def test_parts_that_point_at_one_place_again_and_again_are_given_up():
     with pytest.raises(hdf5.Damaged, match="again and again"):
         hdf5.read(repeating(2000))
     assert time.perf_counter() - start < 1
+
+
+def test_arrays_that_share_their_place_are_given_up(whole):
+    reader = hdf5._Reader(whole)
+    reader.room = 500  # as if the arrays before had taken the rest
+    with pytest.raises(hdf5.Damaged, match="another size than its shape needs"):
+        reader.root()
