@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 NODE = ("tests/formats/test_onnx_node.py", "tests/conformance/test_onnx_runtime.py")
 WRITER = ("tests/conformance/test_onnx_writer.py",)
 TORCH = ("tests/formats/test_pytorch.py", "tests/formats/test_pickles.py")
-KERAS = ("tests/formats/test_keras.py",)
+KERAS = ("tests/formats/test_keras.py", "tests/conformance/test_keras_models.py")
 CHAIN = ("tests/test_sequential.py",)
 FAILED, LONGEST = 1, 600.0  # pytest's exit code for tests that failed; seconds of one run
 
