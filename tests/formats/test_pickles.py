@@ -105,7 +105,7 @@ def test_a_tensor_is_described():
 
 
 def test_shared_tensors_are_one():
-    found = read(b"](" + tensor() + b"q\x01h\x01h\x01e")
+    found = read(b"](" + tensor() + b"q\x00h\x00h\x00e")
     assert found[0] is found[1] is found[2]
 
 
@@ -227,24 +227,24 @@ def in_a_file(tmp_path: Path, body: bytes, key0: bytes = bytes(24)) -> Path:
 
 
 def laughs(
-    depth: int, start: bytes = b"]", again: bytes = b"q\x01(" + b"h\x01" * 9 + b"l"
+    depth: int, start: bytes = b"]", again: bytes = b"q\x00(" + b"h\x00" * 9 + b"l"
 ) -> bytes:
     """Lists of ten times the list before: 10^depth values, if each were looked at."""
-    return b"]" + b"".join(b"q\x010](" + b"h\x01" * 10 + b"e" for _ in range(depth))
+    return b"]" + b"".join(b"q\x000](" + b"h\x00" * 10 + b"e" for _ in range(depth))
 
 
 HOSTILE = {
     "laughs": laughs(9),
     "laughing dicts": b"}" + b"".join(
-        b"q\x010}(" + b"".join(text(str(k)) + b"h\x01" for k in range(10)) + b"u" for _ in range(9)
+        b"q\x000}(" + b"".join(text(str(k)) + b"h\x00" for k in range(10)) + b"u" for _ in range(9)
     ),
-    "a list in itself": b"]q\x01(" + b"h\x01" * 9 + b"e",
-    "a dict in itself": b"}q\x01" + text("a") + b"h\x01s",
+    "a list in itself": b"]q\x00(" + b"h\x00" * 9 + b"e",
+    "a dict in itself": b"}q\x00" + text("a") + b"h\x00s",
     "deep tuples": b")" + b"\x85" * 20_000,
     "deep lists": b"]" * 20_000 + b"a" * 19_999,
     "many steps": b"N0" * 200_001 + b"N",
     "long names": b"}" + b"".join(
-        b"q\x010}" + text("n" * 999) + b"h\x01s" for _ in range(60)
+        b"q\x000}" + text("n" * 999) + b"h\x00s" for _ in range(60)
     ),
     "one long name": b"}" + text("n" * 100_000) + b"Ns",
     "a tuple of tuples as a key": b"}" + b")" + b"\x85" * 20_000 + b"Ns",
@@ -252,9 +252,9 @@ HOSTILE = {
         number(k * (2**61 - 1)) + b"N" for k in range(1, 4000)
     ) + b"u",
     "a great number": b"\x8b" + struct.pack("<l", 10**6) + b"\x7f" * 10**6,
-    "many tensors": b"](" + tensor().replace(b"(" + storage(), b"q\x02(" + storage())[:-1] +
-        b"q\x01R" + b"h\x02h\x01R" * 60_001 + b"e",
-    "many views": tensor() + b"q\x010](" + b"h\x01" * 50_000 + b"e",
+    "many tensors": b"](" + tensor().replace(b"(" + storage(), b"q\x00(" + storage())[:-1] +
+        b"q\x01R" + b"h\x00h\x01R" * 60_001 + b"e",
+    "many views": tensor() + b"q\x000](" + b"h\x00" * 50_000 + b"e",
 }  # fmt: skip
 
 

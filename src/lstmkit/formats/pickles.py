@@ -19,7 +19,8 @@ MOST_BYTES = 64 * 2**20
 MOST_STEPS = 400_000  # a tensor takes about 45, so that these take less than a second
 MOST_TENSORS = 20_000
 MOST_AXES = 16
-OVERHEAD = 72  # bytes of a pair, or of what belongs to a new object, at most
+SLOT = 9  # bytes of a place on the stack or in the memo
+EMPTY, PAIR = 64, 72  # bytes of an empty list, and of a pair with its place in a list
 ITEMSIZES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
@@ -104,7 +105,7 @@ class _Machine:
         self.room = room
         self.stack: list[Any] = []
         self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        self.memo: list[Any] = []  # by index: picklers count from 0 on
         self.calls = 0
 
     def run(self, data: bytes) -> Any:
@@ -118,7 +119,7 @@ class _Machine:
                 self.stack.append(_CONSTANTS[name])
             elif name in _ARGUMENTS:
                 self.stack.append(argument)
-                self.room -= getsizeof(argument)
+                self.room -= getsizeof(argument) if name != "BININT1" else 0  # those are shared
             elif name == "STOP":
                 if len(self.stack) != 1 or self.marks:
                     raise ValueError("it ends with something left")
@@ -126,16 +127,19 @@ class _Machine:
             else:
                 _STEPS[name](self, argument)
                 if name in _MAKES:
-                    self.room -= OVERHEAD + getsizeof(self.stack[-1])
-            if self.room < 0:
-                raise Refused(f"its pickle makes far more than a file of this size needs: {STATE}")
+                    self.room -= getsizeof(self.stack[-1]) + (EMPTY if name in _MAPS else 0)
+            self._need(SLOT * (len(self.stack) + len(self.marks) + len(self.memo)))
         raise Refused(f"its pickle has more than {MOST_STEPS} steps: {STATE}")
+
+    def _need(self, size: int) -> None:
+        if self.room < size:
+            raise Refused(f"its pickle makes far more than a file of this size needs: {STATE}")
 
     def _expect(self, data: bytes, at: int) -> None:
         """Refuse an instruction before its argument is read."""
         if at == len(data):
             raise ValueError("no end")
-        name = _NAMES.get(chr(data[at]))
+        name = _INSTRUCTIONS.get(chr(data[at]))
         if name is not None and name not in _KNOWN:
             raise Refused(
                 f"its pickle has the instruction {name}, which torch.save does not write: {STATE}"
@@ -164,16 +168,22 @@ class _Machine:
         self.stack.append(tuple(reversed(values)))
 
     def put(self, index: int) -> None:
-        if not 0 <= index <= MOST_STEPS:
-            raise ValueError("an index beyond all steps")
-        self.memo[index] = self.top()
+        if not 0 <= index <= len(self.memo):
+            raise ValueError("an index that leaves some out")
+        self.memo[index : index + 1] = [self.top()]
+
+    def get(self, index: int) -> None:
+        if index < 0:
+            raise ValueError("an index below 0")
+        self.stack.append(self.memo[index])
 
     def items(self, values: list[Any]) -> None:
         target = self.top()
         if not isinstance(target, Map) or len(values) % 2:
             raise ValueError("items for what is no dict")
+        self._need(PAIR * len(values))  # the two halves stand in lists of their own meanwhile
+        self.room -= PAIR * (len(values) // 2)
         target.pairs += zip(values[::2], values[1::2], strict=True)
-        self.room -= OVERHEAD * (len(values) // 2)
 
     def appends(self, values: list[Any]) -> None:
         target = self.top()
@@ -399,18 +409,19 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "BINPUT": lambda machine, index: machine.put(index),
     "LONG_BINPUT": lambda machine, index: machine.put(index),
     "MEMOIZE": _memoize,
-    "GET": lambda machine, index: machine.stack.append(machine.memo[index]),
-    "BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
-    "LONG_BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "GET": lambda machine, index: machine.get(index),
+    "BINGET": lambda machine, index: machine.get(index),
+    "LONG_BINGET": lambda machine, index: machine.get(index),
     "GLOBAL": _global,
     "STACK_GLOBAL": _stack_global,
     "REDUCE": lambda machine, _: machine.call(),
     "BUILD": lambda machine, _: machine.build(),
     "BINPERSID": lambda machine, _: machine.persistent(),
 }
-_NAMES = {operation.code: operation.name for operation in opcodes}
+_INSTRUCTIONS = {operation.code: operation.name for operation in opcodes}
 _KNOWN = {*_CONSTANTS, *_ARGUMENTS, *_STEPS, "STOP"}
 _MAKES = {
     "EMPTY_DICT", "EMPTY_LIST", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "LIST", "DICT", "REDUCE",
     "BINPERSID",
 }  # fmt: skip
+_MAPS = {"EMPTY_DICT", "DICT", "REDUCE"}
