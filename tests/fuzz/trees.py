@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -93,7 +94,9 @@ def _leaf(random: Random, value: Any) -> Any:
 
 def _number(random: Random, value: Any) -> Any:
     if isinstance(value, (int, float)) and random.random() < 0.4:
-        return value + random.choice((-1, 1, value, -2 * value, 0.5))
+        step = random.choice((-1, 1, value, -2 * value, 0.5))
+        with suppress(OverflowError):  # a float next to a whole number beyond all floats
+            return value + step
     return blobs.number(random)
 
 
