@@ -110,7 +110,6 @@ TRACES = {
 }
 
 
-
 @pytest.mark.parametrize("trace", TRACES)
 def test_no_trace_of_one_machine(trace):
     folders = ("src", "tests", "docs", "benchmarks", "experiments", ".ci")

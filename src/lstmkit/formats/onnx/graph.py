@@ -76,6 +76,7 @@ class File:
     opsets: dict[str, int] = field(default_factory=dict)
     arrays: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
+    entries: list[str] = field(default_factory=list)  # of the metadata, those called lstmkit
 
 
 def open_file(path: str | os.PathLike[str]) -> File:
@@ -117,6 +118,10 @@ def parse(data: bytes, owner: str, folder: str | None = None) -> File:
                 elif key == 2:
                     opset = reader.integer(part)
             whole.opsets["" if domain == "ai.onnx" else domain] = opset
+        elif number == 14:
+            pair = {k: v for k, v in reader.fields(reader.bytes(value))}
+            if 1 in pair and reader.text(pair[1]) == "lstmkit":
+                whole.entries.append(reader.text(pair.get(2, memoryview(b""))))
         elif number == 25:
             named = dict(reader.fields(reader.bytes(value)))
             whole.functions.append(reader.text(named[1]) if 1 in named else "?")
@@ -171,6 +176,8 @@ class _Maker:
         return graph
 
     def keep(self, tensor: Tensor) -> None:
+        if not tensor.name or not tensor.array.ndim:
+            return  # a single number is part of an operator, no array of a model
         self.whole.arrays.append((tensor.name, tensor.dtype, tensor.array.shape))
 
     def node(self, data: memoryview, depth: int) -> Node:
@@ -194,7 +201,7 @@ class _Maker:
         if not node.op:
             raise reader.damaged("a node has no operator")
         held = node.attributes.get("value")
-        if isinstance(held, np.ndarray) and held.ndim and node.outputs:
+        if isinstance(held, np.ndarray) and node.outputs:
             self.keep(Tensor(node.outputs[0], held.dtype.name, held))
         node.opset = self.whole.opsets.get(node.domain, 0)
         return node
