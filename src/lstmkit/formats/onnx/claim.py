@@ -2,8 +2,8 @@
 
 The graph alone does not say all: a normalized cell is many small operators there, and dropout,
 which does nothing in use, is left out. The entry is a JSON object with its ``format`` (1), the
-model's ``kind`` and ``config``, and for each of its parameters which of the graph's own arrays holds
-it and how: no weight is in the file twice.
+model's ``kind`` and ``config``, and for each of its parameters which of the graph's own arrays
+holds it and how: no weight is in the file twice.
 
 It is what a file says, no more. What is made of it here has arrays of the right shapes, each used
 once; whether the graph computes the same is for `lstmkit.formats.onnx.ours` to see.

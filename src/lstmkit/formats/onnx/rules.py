@@ -100,7 +100,9 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
     rows, steps = x.array.shape[:2] if batch_first else x.array.shape[1::-1]
     if given[4] is not None and given[4].kind != FLOW:
         lengths = constant(given[4])
-        if lengths is None or not (lengths == steps).all():
+        if lengths is None:
+            raise InputError(f"{node}: what makes its sequence_lens is not understood")
+        if not (lengths == steps).all():
             raise InputError(f"{node}: its sequence_lens are constants below the whole length")
     starts = [_start(node, given[k], len(found), batch_first) for k in (5, 6)]
     for state in given[5:7]:
