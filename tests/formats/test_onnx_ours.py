@@ -155,6 +155,10 @@ FALSE = {
     "a direction without end": (put(10**30, *WHERE, 2), "cannot lie in"),
     "an unknown layout": (put("eval", *WHERE, 1), "cannot lie in"),
     "a layout of a node": (put("gates", *WHERE, 1), "has shape (12,); expected (12, 2)"),
+    "a layout of more axes": (
+        put("gates", "parameters", "one.bias_l0", 1),
+        "'one.bias_l0' cannot lie in",
+    ),
     "a layout of other axes": (put("row", *WHERE, 1), "cannot lie in"),
     "another layout": (put("same", *WHERE, 1), "layer 'one'"),
     "one place for two": (
@@ -215,11 +219,29 @@ def test_what_a_file_says_is_not_believed(name, tmp_path):
     fields, entry = taken_apart("decomposed")
     change, words = FALSE[name]
     change(entry)
-    data = put_together(fields, json.dumps(entry))
-    assert words in refusal(tmp_path, data)
-    with pytest.raises(InputError, match=REFUSED) as caught:
+    assert words in refusal(tmp_path, put_together(fields, json.dumps(entry)))
+
+
+def test_a_file_of_which_nothing_is_read_says_why_in_a_line(tmp_path):
+    fields, _ = taken_apart("decomposed")
+    (tmp_path / "m.onnx").write_bytes(put_together(fields, "[]"))
+    words = (
+        "m.onnx' has no LSTM that can be read: the file's lstmkit entry is not used: it is not a"
+    )
+    with pytest.raises(InputError, match=words) as caught:
         onnx.load(tmp_path / "m.onnx")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, OverflowError, RecursionError])
+def test_a_config_that_nobody_thought_of_is_refused(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error("whatever")
+
+    fields, entry = taken_apart("decomposed")
+    monkeypatch.setattr(lk.Sequential, "from_parameters", fail)
+    words = refusal(tmp_path, put_together(fields, json.dumps(entry)))
+    assert words == f"{REFUSED}its config cannot be used"
 
 
 LAYOUTS = {
@@ -243,6 +265,15 @@ def test_what_a_file_says_of_an_lstm_node_is_not_believed(name, tmp_path):
     contents = onnx.read(tmp_path / "m.onnx")  # by the graph alone
     model = lk.load(FOLDER / "node.safetensors")
     assert contents.model.parameters[name].tobytes() == model.parameters[name].tobytes()
+
+
+@pytest.mark.parametrize("direction", [-1, 2, 10**30])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_direction_that_an_lstm_node_has_not(name, direction, tmp_path):
+    fields, entry = taken_apart("node")
+    entry["parameters"][name][2] = direction
+    words = refusal(tmp_path, put_together(fields, json.dumps(entry)))
+    assert f"{name!r} cannot lie in" in words
 
 
 HOSTILE = {
@@ -288,6 +319,16 @@ def test_a_graph_that_computes_something_else_is_not_the_entrys(tmp_path):
     assert "does not give what the graph gives" in words
 
 
+def test_a_graph_with_more_inputs_or_outputs_is_not_the_entrys(tmp_path):
+    fields, entry = taken_apart("node")
+    inputs = changed_graph(fields, lambda graph: graph + block(11, block(1, "more")))
+    words = refusal(tmp_path, put_together(inputs, json.dumps(entry)))
+    assert "the graph's inputs are x, lengths, more" in words
+    outputs = changed_graph(fields, lambda graph: graph + block(12, block(1, "x")))
+    words = refusal(tmp_path, put_together(outputs, json.dumps(entry)))
+    assert "the graph has 2 outputs and its model 1" in words
+
+
 def test_other_weights_in_the_graph_are_the_models(tmp_path):
     # Who changes the arrays of a file, and not the graph, has another model of the same form.
     fields, entry = taken_apart("node")
@@ -299,19 +340,44 @@ def test_other_weights_in_the_graph_are_the_models(tmp_path):
     assert (contents.model.parameters["h_0_l0"] == 2 * row).all()
 
 
+def node(op, inputs, outputs, *attributes):
+    """Return a node as it stands in a graph."""
+    names = [*(block(1, name) for name in inputs), *(block(2, name) for name in outputs)]
+    return block(1, b"".join([*names, block(4, op), *(block(5, one) for one in attributes)]))
+
+
+def numbers(name, *values, size=8):
+    """Return whole numbers as they stand in a graph."""
+    code, data = {8: 7, 4: 6}[size], b"".join(value.to_bytes(size, "little") for value in values)
+    shape = varint(1 << 3) + varint(len(values))
+    return block(5, shape + varint(2 << 3) + varint(code) + block(8, name) + block(9, data))
+
+
+def test_lengths_that_the_graph_passes_over_are_seen(tmp_path):
+    fields, entry = taken_apart("node")
+    more = node("Max", ["lengths", "three"], ["longest"]) + numbers("three", 3, size=4)
+    fields = changed_graph(
+        fields, lambda g: more + g.replace(block(1, "lengths"), block(1, "longest"), 1)
+    )
+    words = refusal(tmp_path, put_together(fields, json.dumps(entry)))
+    assert "does not give what the graph gives" in words
+
+
+def test_a_graph_that_grows_without_end_is_ended(tmp_path):
+    fields, entry = taken_apart("node")
+    more = node("Tile", ["a", "b"], ["c"]) + numbers("a", 1) + numbers("b", 2**40)
+    fields = changed_graph(fields, lambda graph: graph + more)
+    words = refusal(tmp_path, put_together(fields, json.dumps(entry)))
+    assert "larger than the limit allows" in words
+
+
 def test_a_graph_without_end_is_ended(tmp_path):
-    """A loop that the entry's model has not, of 2^62 turns, before the output."""
-
-    def node(op, inputs, outputs, *attributes):
-        names = [*(block(1, name) for name in inputs), *(block(2, name) for name in outputs)]
-        return b"".join([*names, block(4, op), *(block(5, one) for one in attributes)])
-
-    body = block(1, node("Identity", ["go"], ["on"]))
+    """A loop that the entry's model has not, of 2^62 turns."""
+    body = node("Identity", ["go"], ["on"])
     body += b"".join(block(11, block(1, name)) for name in ("turn", "go"))
     body += block(12, block(1, "on"))
     attribute = block(1, "body") + block(6, body) + varint(20 << 3) + varint(5)
-    many = varint(2 << 3) + varint(7) + block(8, "many") + block(9, (2**62).to_bytes(8, "little"))
-    loop = block(1, node("Loop", ["many", ""], [], attribute)) + block(5, many)
+    loop = node("Loop", ["many", ""], [], attribute) + numbers("many", 2**62)
     fields, entry = taken_apart("node")
     fields = changed_graph(fields, lambda graph: graph + loop)
     words = refusal(tmp_path, put_together(fields, json.dumps(entry)))
@@ -323,10 +389,10 @@ def test_every_changed_byte_of_the_entry_is_survived(tmp_path):
     start = data.index(b'{"absent"')
     rng = np.random.default_rng(0)
     used = 0
-    for place in range(start, len(data) - 20, 7):
+    for place in range(start, len(data) - 20, 13):
         changed = bytearray(data)
         changed[place] = rng.integers(32, 127)
         contents = read(tmp_path, changed)
         used += contents.left_over == []
         assert contents.model is not None
-    assert used < 40  # of rates of dropout and the like, which do nothing in use
+    assert used < 20  # of rates of dropout and the like, which do nothing in use

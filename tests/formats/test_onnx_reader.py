@@ -16,6 +16,9 @@ import pytest
 
 import lstmkit as lk
 from lstmkit.formats import onnx
+from lstmkit.formats.onnx.graph import File, Node
+from lstmkit.formats.onnx.rules import RULES
+from lstmkit.formats.onnx.walk import FIXED, GIVEN, Value, Walk
 from lstmkit.shapes import InputError
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "onnx"
@@ -273,6 +276,17 @@ def test_the_last_step_is_a_link_and_another_one_is_left_over(tmp_path, step, la
     else:
         assert isinstance(contents.model, lk.LSTM)
         assert contents.left_over[0].startswith("Gather node 'b': not understood")
+
+
+@pytest.mark.parametrize("op", ["Slice", "Split", "Transpose", "Gather"])
+def test_a_rule_gives_nothing_for_axes_that_are_unknown(op):
+    """A value that no layer gives: its numbers are known, and not which axis is which."""
+    places = [Value(FIXED, np.array([one])) for one in (-1, -(2**62), 1, -1)]
+    given = [Value(GIVEN, np.ones((2, 3), np.float32)), *places[: 4 if op == "Slice" else 1]]
+    if op in ("Split", "Transpose"):
+        given = given[:1]
+    walk = Walk(File("a file"), RULES)
+    assert RULES[op](walk, Node(op, ["a"], ["b"], {}, opset=17), given) is None
 
 
 @pytest.mark.parametrize("op", ["Slice", "Split", "Transpose", "Gather"])

@@ -71,6 +71,7 @@ class File:
     owner: str
     size: int = 0  # bytes, with those of the arrays that lie in other files
     graph: Graph = field(default_factory=Graph)
+    nodes: int = 0  # those in nodes counted
     ir_version: int = 0
     producer: str = ""
     opsets: dict[str, int] = field(default_factory=dict)
@@ -139,7 +140,6 @@ def parse(data: bytes, owner: str, folder: str | None = None) -> File:
 class _Maker:
     def __init__(self, reader: Reader, whole: File, files: Files) -> None:
         self.reader, self.whole, self.files = reader, whole, files
-        self.nodes_left = MOST_NODES
 
     def graph(self, graph: Graph, data: memoryview, depth: int) -> Graph:
         reader = self.reader
@@ -147,8 +147,8 @@ class _Maker:
             raise reader.damaged(f"its graphs are more than {MOST_DEPTH} deep")
         for number, value in reader.fields(data):
             if number == 1:
-                self.nodes_left -= 1
-                if self.nodes_left < 0:
+                self.whole.nodes += 1
+                if self.whole.nodes > MOST_NODES:
                     raise InputError(
                         f"{reader.owner} has more than {MOST_NODES} nodes; expected a graph of "
                         "LSTM layers"

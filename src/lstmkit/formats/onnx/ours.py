@@ -16,7 +16,6 @@ from lstmkit.layers import LSTM, Masking, Sequential
 from lstmkit.shapes import Array, InputError
 
 BATCH, STEPS = 3, 3
-MOST_STEPS = 25_000  # nodes computed, each turn of a Scan counted
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of the largest number of an output
 
 
@@ -59,8 +58,8 @@ def _prove(file: File, chain: Sequential) -> None:
         raise InputError(f"the graph's inputs are {', '.join(names)!s:.100}")
     y, ends = chain(x, state, lengths)
     ours = [y, *(array for pair in ends for array in pair)] if given else [y]
-    work = Interpreter(file, 4 * file.size + 2**24, MOST_STEPS, 10**8 + 4 * file.size)
-    theirs = work.run(feeds)
+    most = 4 * file.size + 2**24, (STEPS + 1) * file.nodes, 10**8 + 4 * file.size
+    theirs = Interpreter(file, *most).run(feeds)  # each node once, or in each step of its Scan
     if len(theirs) != len(ours):
         raise InputError(f"the graph has {len(theirs)} outputs and its model {len(ours)}")
     for named, one, other in zip(file.graph.outputs, theirs, ours, strict=True):
