@@ -371,6 +371,16 @@ def test_a_graph_that_grows_without_end_is_ended(tmp_path):
     assert "larger than the limit allows" in words
 
 
+def test_a_graph_of_endless_work_is_ended(tmp_path):
+    fields, entry = taken_apart("node")
+    shape = varint(1 << 3) + varint(300) + varint(1 << 3) + varint(300)
+    wide = shape + varint(2 << 3) + varint(1) + block(8, "wide") + block(9, bytes(360_000))
+    more = node("ReduceMax", ["wide"], ["top"]) * 3000 + block(5, wide)
+    fields = changed_graph(fields, lambda graph: graph + more)
+    words = refusal(tmp_path, put_together(fields, json.dumps(entry)))
+    assert "more work than the limit allows" in words
+
+
 def test_a_graph_without_end_is_ended(tmp_path):
     """A loop that the entry's model has not, of 2^62 turns."""
     body = node("Identity", ["go"], ["on"])
