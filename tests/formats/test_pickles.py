@@ -49,8 +49,11 @@ def tensor(
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + held + view + b"\x89NtR"
 
 
+ROOM = 2**24
+
+
 def read(body: bytes) -> object:
-    return pickles.read(b"\x80\x02" + body + b".")
+    return pickles.read(b"\x80\x02" + body + b".", ROOM)
 
 
 def plain(value: object) -> object:
@@ -76,20 +79,20 @@ PLAIN = st.recursive(
 @settings(max_examples=50)
 @given(PLAIN, st.sampled_from([0, 1, 2, 3, 4, 5]))
 def test_plain_containers_come_back(value, protocol):
-    assert plain(pickles.read(pickle.dumps(value, protocol))) == value
+    assert plain(pickles.read(pickle.dumps(value, protocol), ROOM)) == value
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_an_ordered_dict_with_attributes_comes_back(protocol):
     state = collections.OrderedDict(a=1, b=collections.OrderedDict(c=2))
     state._metadata = {"": {"version": 1}}
-    found = pickles.read(pickle.dumps(state, protocol))
+    found = pickles.read(pickle.dumps(state, protocol), ROOM)
     assert plain(found) == {"a": 1, "b": {"c": 2}}
 
 
 def test_bytes_are_taken_as_text_or_bytes():
-    assert pickles.read(pickle.dumps(b"\x00\xff", 2)) == "\x00\xff"
-    assert pickles.read(pickle.dumps(b"\x00\xff", 3)) == b"\x00\xff"
+    assert pickles.read(pickle.dumps(b"\x00\xff", 2), ROOM) == "\x00\xff"
+    assert pickles.read(pickle.dumps(b"\x00\xff", 3), ROOM) == b"\x00\xff"
 
 
 def test_a_tensor_is_described():
@@ -102,7 +105,7 @@ def test_a_tensor_is_described():
 
 
 def test_shared_tensors_are_one():
-    found = read(b"](" + tensor() + b"q\x01h\x01h\x01e")
+    found = read(b"](" + tensor() + b"q\x00h\x00h\x00e")
     assert found[0] is found[1] is found[2]
 
 
@@ -164,7 +167,7 @@ def test_shared_tensors_are_one():
 def test_what_is_not_whole_is_refused(body):
     for data in (b"\x80\x02" + body + b".", b"\x80\x02" + body):
         with pytest.raises(Refused) as caught:
-            pickles.read(data)
+            pickles.read(data, ROOM)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 250
 
@@ -178,7 +181,7 @@ class Opens:
 def test_nothing_is_executed(protocol):
     data = pickle.dumps({"a": Opens()}, protocol)
     with pytest.raises(Refused, match=r"holds a '\w*io.open', which is code and not an array"):
-        pickles.read(data)
+        pickles.read(data, ROOM)
 
 
 @pytest.mark.parametrize(
@@ -224,24 +227,24 @@ def in_a_file(tmp_path: Path, body: bytes, key0: bytes = bytes(24)) -> Path:
 
 
 def laughs(
-    depth: int, start: bytes = b"]", again: bytes = b"q\x01(" + b"h\x01" * 9 + b"l"
+    depth: int, start: bytes = b"]", again: bytes = b"q\x00(" + b"h\x00" * 9 + b"l"
 ) -> bytes:
     """Lists of ten times the list before: 10^depth values, if each were looked at."""
-    return b"]" + b"".join(b"q\x010](" + b"h\x01" * 10 + b"e" for _ in range(depth))
+    return b"]" + b"".join(b"q\x000](" + b"h\x00" * 10 + b"e" for _ in range(depth))
 
 
 HOSTILE = {
     "laughs": laughs(9),
     "laughing dicts": b"}" + b"".join(
-        b"q\x010}(" + b"".join(text(str(k)) + b"h\x01" for k in range(10)) + b"u" for _ in range(9)
+        b"q\x000}(" + b"".join(text(str(k)) + b"h\x00" for k in range(10)) + b"u" for _ in range(9)
     ),
-    "a list in itself": b"]q\x01(" + b"h\x01" * 9 + b"e",
-    "a dict in itself": b"}q\x01" + text("a") + b"h\x01s",
+    "a list in itself": b"]q\x00(" + b"h\x00" * 9 + b"e",
+    "a dict in itself": b"}q\x00" + text("a") + b"h\x00s",
     "deep tuples": b")" + b"\x85" * 20_000,
     "deep lists": b"]" * 20_000 + b"a" * 19_999,
     "many steps": b"N0" * 200_001 + b"N",
     "long names": b"}" + b"".join(
-        b"q\x010}" + text("n" * 999) + b"h\x01s" for _ in range(60)
+        b"q\x000}" + text("n" * 999) + b"h\x00s" for _ in range(60)
     ),
     "one long name": b"}" + text("n" * 100_000) + b"Ns",
     "a tuple of tuples as a key": b"}" + b")" + b"\x85" * 20_000 + b"Ns",
@@ -249,9 +252,9 @@ HOSTILE = {
         number(k * (2**61 - 1)) + b"N" for k in range(1, 4000)
     ) + b"u",
     "a great number": b"\x8b" + struct.pack("<l", 10**6) + b"\x7f" * 10**6,
-    "many tensors": b"](" + tensor().replace(b"(" + storage(), b"q\x02(" + storage())[:-1] +
-        b"q\x01R" + b"h\x02h\x01R" * 60_001 + b"e",
-    "many views": tensor() + b"q\x010](" + b"h\x01" * 50_000 + b"e",
+    "many tensors": b"](" + tensor().replace(b"(" + storage(), b"q\x00(" + storage())[:-1] +
+        b"q\x01R" + b"h\x00h\x01R" * 60_001 + b"e",
+    "many views": tensor() + b"q\x000](" + b"h\x00" * 50_000 + b"e",
 }  # fmt: skip
 
 
@@ -317,7 +320,7 @@ def test_a_name_that_comes_twice_is_refused(tmp_path):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_taken_or_refused(data):
     with suppress(Refused):
-        pickles.read(data)
+        pickles.read(data, ROOM)
 
 
 @settings(max_examples=100)
@@ -343,3 +346,32 @@ def test_the_numbers_of_a_dtype_are_numpys():
 def test_names_that_take_more_letters_than_the_pickle_are_refused(tmp_path):
     with pytest.raises(InputError, match="too many letters"):
         pytorch.load(in_a_file(tmp_path, HOSTILE["long names"]))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"]" * 100_000,
+        b"}" * 50_000,
+        b"X\x02\0\0\0ab" * 50_000,
+        b"(l" * 50_000,
+        b")\x85" * 50_000,
+        b"}(" + b"K\x01K\x02" * 50_000 + b"u",
+        b"ccollections\nOrderedDict\n" + b"q\x00" + b"h\x00)R" * 40_000,
+    ],
+    ids=["lists", "dicts", "text", "old lists", "tuples", "pairs", "calls"],
+)
+def test_what_a_pickle_makes_is_bounded_by_its_file(body):
+    """An empty list is one byte of a pickle and 56 of memory."""
+    data = b"\x80\x02" + body + b"."
+    tracemalloc.start()
+    with pytest.raises(Refused, match="far more than a file of this size needs"):
+        pickles.read(data, 2 * len(data) + 2**20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(data) + 2**21
+
+
+def test_an_instruction_of_old_pickles_is_refused_before_it_is_decoded():
+    with pytest.raises(Refused, match="the instruction STRING"):
+        read(b"S'\\\xb8'\n")  # decoding it would warn

@@ -89,7 +89,9 @@ def test_a_checkpoint_is_searched():
     encoder = pytorch.load(path, prefix="model_state_dict.module.encoder")
     assert encoder.bidirectional
     assert not pytorch.load(path, "model_state_dict.module.decoder.").bidirectional
-    with pytest.raises(InputError, match=r"no LSTM with the prefix 'model_state_dict.module.gate'"):
+    with pytest.raises(
+        InputError, match=r"no LSTM with the prefix 'model_state_.*an LSTM with the"
+    ):
         pytorch.load(path, prefix="model_state_dict.module.gate")
 
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from io import BytesIO
-from pickletools import genops
+from pickletools import genops, opcodes
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 MOST_BYTES = 64 * 2**20
 MOST_STEPS = 400_000  # a tensor takes about 45, so that these take less than a second
 MOST_TENSORS = 20_000
 MOST_AXES = 16
+SLOT = 9  # bytes of a place on the stack or in the memo
+EMPTY, PAIR = 64, 72  # bytes of an empty list, and of a pair with its place in a list
 ITEMSIZES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
@@ -66,6 +69,8 @@ class Global(NamedTuple):
 class Map:
     """A dict as its pairs in order: whatever the keys are, none is hashed."""
 
+    __slots__ = ("pairs",)
+
     def __init__(self) -> None:
         self.pairs: list[tuple[Any, Any]] = []
 
@@ -73,11 +78,11 @@ class Map:
 STATE = "save the state dict instead: torch.save(model.state_dict(), path)"
 
 
-def read(data: bytes) -> Any:
+def read(data: bytes, room: int) -> Any:
     """Return what the pickle describes: plain values, lists, tuples, `Map` and `Tensor`.
 
-    Lists and maps may contain themselves. The time and the memory taken are proportional to the
-    pickle's length.
+    Lists and maps may contain themselves. The time taken is proportional to the pickle's length;
+    what it makes takes ``room`` bytes at most: one byte may make an empty list, of 56.
 
     Raises
     ------
@@ -87,7 +92,7 @@ def read(data: bytes) -> Any:
     if len(data) > MOST_BYTES:
         raise Refused(f"its pickle has {len(data)} bytes; expected at most {MOST_BYTES}: {STATE}")
     try:
-        return _Machine().run(data)
+        return _Machine(room).run(data)
     except (ValueError, IndexError, KeyError, OverflowError, struct.error) as error:
         why = " ".join(str(error).split())
         raise Refused(f"its pickle is damaged ({why:.100}); take another copy of it") from None
@@ -96,34 +101,49 @@ def read(data: bytes) -> Any:
 class _Machine:
     """The stack machine: one method or table entry an instruction, and no other instruction."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int) -> None:
+        self.room = room
         self.stack: list[Any] = []
         self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        self.memo: list[Any] = []  # by index: picklers count from 0 on
         self.calls = 0
 
     def run(self, data: bytes) -> Any:
-        for count, (operation, argument, _) in enumerate(genops(BytesIO(data))):
-            if count >= MOST_STEPS:
-                raise Refused(f"its pickle has more than {MOST_STEPS} steps: {STATE}")
+        stream = BytesIO(data)
+        operations = genops(stream)
+        for _ in range(MOST_STEPS):
+            self._expect(data, stream.tell())
+            operation, argument, _place = next(operations)
             name = operation.name
             if name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name])
             elif name in _ARGUMENTS:
                 self.stack.append(argument)
+                self.room -= getsizeof(argument) if name != "BININT1" else 0  # those are shared
             elif name == "STOP":
                 if len(self.stack) != 1 or self.marks:
                     raise ValueError("it ends with something left")
                 return self.stack[0]
             else:
-                step = _STEPS.get(name)
-                if step is None:
-                    raise Refused(
-                        f"its pickle has the instruction {name}, which torch.save does not write: "
-                        f"{STATE}"
-                    )
-                step(self, argument)
-        raise ValueError("no end")
+                _STEPS[name](self, argument)
+                if name in _MAKES:
+                    self.room -= getsizeof(self.stack[-1]) + (EMPTY if name in _MAPS else 0)
+            self._need(SLOT * (len(self.stack) + len(self.marks) + len(self.memo)))
+        raise Refused(f"its pickle has more than {MOST_STEPS} steps: {STATE}")
+
+    def _need(self, size: int) -> None:
+        if self.room < size:
+            raise Refused(f"its pickle makes far more than a file of this size needs: {STATE}")
+
+    def _expect(self, data: bytes, at: int) -> None:
+        """Refuse an instruction before its argument is read."""
+        if at == len(data):
+            raise ValueError("no end")
+        name = _INSTRUCTIONS.get(chr(data[at]))
+        if name is not None and name not in _KNOWN:
+            raise Refused(
+                f"its pickle has the instruction {name}, which torch.save does not write: {STATE}"
+            )
 
     def pop(self) -> Any:
         if not self.stack or (self.marks and self.marks[-1] >= len(self.stack)):
@@ -148,14 +168,21 @@ class _Machine:
         self.stack.append(tuple(reversed(values)))
 
     def put(self, index: int) -> None:
-        if not 0 <= index <= MOST_STEPS:
-            raise ValueError("an index beyond all steps")
-        self.memo[index] = self.top()
+        if not 0 <= index <= len(self.memo):
+            raise ValueError("an index that leaves some out")
+        self.memo[index : index + 1] = [self.top()]
+
+    def get(self, index: int) -> None:
+        if index < 0:
+            raise ValueError("an index below 0")
+        self.stack.append(self.memo[index])
 
     def items(self, values: list[Any]) -> None:
         target = self.top()
         if not isinstance(target, Map) or len(values) % 2:
             raise ValueError("items for what is no dict")
+        self._need(PAIR * len(values))  # the two halves stand in lists of their own meanwhile
+        self.room -= PAIR * (len(values) // 2)
         target.pairs += zip(values[::2], values[1::2], strict=True)
 
     def appends(self, values: list[Any]) -> None:
@@ -306,7 +333,7 @@ _CONSTANTS: dict[str, Any] = {
 }  # fmt: skip
 _ARGUMENTS = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
+    "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
     "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 }  # fmt: skip
 
@@ -382,12 +409,19 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "BINPUT": lambda machine, index: machine.put(index),
     "LONG_BINPUT": lambda machine, index: machine.put(index),
     "MEMOIZE": _memoize,
-    "GET": lambda machine, index: machine.stack.append(machine.memo[index]),
-    "BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
-    "LONG_BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "GET": lambda machine, index: machine.get(index),
+    "BINGET": lambda machine, index: machine.get(index),
+    "LONG_BINGET": lambda machine, index: machine.get(index),
     "GLOBAL": _global,
     "STACK_GLOBAL": _stack_global,
     "REDUCE": lambda machine, _: machine.call(),
     "BUILD": lambda machine, _: machine.build(),
     "BINPERSID": lambda machine, _: machine.persistent(),
 }
+_INSTRUCTIONS = {operation.code: operation.name for operation in opcodes}
+_KNOWN = {*_CONSTANTS, *_ARGUMENTS, *_STEPS, "STOP"}
+_MAKES = {
+    "EMPTY_DICT", "EMPTY_LIST", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "LIST", "DICT", "REDUCE",
+    "BINPERSID",
+}  # fmt: skip
+_MAPS = {"EMPTY_DICT", "DICT", "REDUCE"}

@@ -57,10 +57,14 @@ def load(path: str | os.PathLike[str], prefix: str | None = None, *, in_file: bo
     with _opened(path) as source:
         found, lines = statedicts.find(source.kinds)
         if prefix is not None:
-            wanted = prefix.removesuffix(".")
-            found = [one for one in found if one.prefix == wanted]
+            there, wanted = found, prefix.removesuffix(".")
+            found = [one for one in there if one.prefix == wanted]
             if not found:
-                raise InputError(_nothing(path, f"LSTM with the prefix {prefix!r}", source, lines))
+                # The prefixes of the LSTMs before all else.
+                lines = [f"an LSTM with the prefix {one.prefix!r}" for one in there] + lines
+                raise InputError(
+                    _nothing(path, f"LSTM with the prefix {prefix!r:.200}", source, lines)
+                )
         if not found:
             raise InputError(_nothing(path, "LSTM that can be read", source, lines))
         if len(found) > 1:

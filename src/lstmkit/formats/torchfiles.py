@@ -72,7 +72,9 @@ class Checkpoint:
         self._order = "<" if order == "little" else ">"
         try:
             data = self.archive.read(f"{self.root}data.pkl", pickles.MOST_BYTES)
-            self._walk(pickles.read(data), 1000 + 8 * len(data))
+            self._walk(
+                pickles.read(data, 4 * self.archive.size - len(data) + 2**20), 1000 + 8 * len(data)
+            )
         except pickles.Refused as error:
             raise InputError(f"load: {os.fspath(path)!r}: {error}") from None
         self.facts.insert(0, ("byte order", order))

@@ -14,6 +14,7 @@ import os
 
 import numpy as np
 
+from lstmkit import shapes
 from lstmkit.formats.base import Contents, Model
 from lstmkit.formats.onnx import ours
 from lstmkit.formats.onnx.graph import File, open_file
@@ -54,7 +55,7 @@ def load(path: PathLike) -> Model:
     """
     contents = read(path)
     if contents.model is None:
-        why = contents.left_over[0] if contents.left_over else "there is no LSTM node"
+        why = shapes.shown(contents.left_over[0] if contents.left_over else "there is no LSTM node")
         raise InputError(f"onnx.load: {os.fspath(path)!r} has no LSTM that can be read: {why}")
     return contents.model
 
