@@ -283,7 +283,11 @@ HOSTILE = {
     "nan": ('{"format": NaN}', "NaN is not JSON"),
     "deep": ("[" * 100_000, "it has more parts than one needs"),
     "deep enough": ('{"a":' * 4000 + "1" + "}" * 4000, "it is not proper JSON"),
-    "a million parts": ('{"format": [' + "[]," * 1_000_000 + "1]}", "more parts"),
+    "a million parts": ('{"format": [' + "[]," * 40_000 + "1]}", "more parts"),
+    "a long text that is no ASCII": (
+        f'{{"a": "{"x" * 3_000_000}\\ud83d\\ude00"}}',
+        "more than one",
+    ),
     "a number without end": ('{"format": ' + "9" * 100_000 + "}", "it is not proper JSON"),
 }
 

@@ -25,6 +25,7 @@ from lstmkit.shapes import Array, InputError, shown
 
 KEY = "lstmkit"
 FORMAT = 1
+SPARE = 2**17  # bytes that an entry may have beside half of the file
 
 BLOCKS: dict[str, tuple[int, tuple[int, ...]]] = {
     "gates": (4, GATES),
@@ -68,13 +69,13 @@ def text(
     return json.dumps(entry, sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
-def model(entry: str, size: int, constants: Mapping[str, Array]) -> Model:
+def model(entry: memoryview, size: int, constants: Mapping[str, Array]) -> Model:
     """Make the model that an entry describes, of the arrays of a graph; these are copied.
 
     Parameters
     ----------
-    entry : str
-        The JSON text.
+    entry : memoryview
+        The JSON text's bytes.
     size : int
         Bytes of the file.
     constants : mapping of str to array
@@ -85,10 +86,13 @@ def model(entry: str, size: int, constants: Mapping[str, Array]) -> Model:
     InputError
         If the entry is not one of format 1, or does not fit the arrays.
     """
-    if store.heavy(entry.encode("utf-8", "replace"), size):
+    if len(entry) > size // 2 + SPARE:  # a text can become four times as much in memory
+        raise InputError(f"it takes {len(entry)} bytes of {size}, more than one needs")
+    data = bytes(entry)
+    if store.heavy(data, size):
         raise InputError("it has more parts than one needs")
     try:
-        said = store.json_object(entry)
+        said = store.json_object(data)
     except ValueError as error:
         raise InputError(f"it is {error}") from None
     if type(said.get("format")) is not int or said["format"] != FORMAT:

@@ -77,7 +77,7 @@ class File:
     opsets: dict[str, int] = field(default_factory=dict)
     arrays: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
-    entries: list[str] = field(default_factory=list)  # of the metadata, those called lstmkit
+    entries: list[memoryview] = field(default_factory=list)  # metadata that is called lstmkit
 
 
 def open_file(path: str | os.PathLike[str]) -> File:
@@ -120,9 +120,9 @@ def parse(data: bytes, owner: str, folder: str | None = None) -> File:
                     opset = reader.integer(part)
             whole.opsets["" if domain == "ai.onnx" else domain] = opset
         elif number == 14:
-            pair = {k: v for k, v in reader.fields(reader.bytes(value))}
-            if 1 in pair and reader.text(pair[1]) == "lstmkit":
-                whole.entries.append(reader.text(pair.get(2, memoryview(b""))))
+            pair = dict(reader.fields(reader.bytes(value)))
+            if bytes(reader.bytes(pair.get(1, memoryview(b"")))[:8]) == b"lstmkit":
+                whole.entries.append(reader.bytes(pair.get(2, memoryview(b""))))
         elif number == 25:
             named = dict(reader.fields(reader.bytes(value)))
             whole.functions.append(reader.text(named[1]) if 1 in named else "?")

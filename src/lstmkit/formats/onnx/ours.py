@@ -13,7 +13,7 @@ from lstmkit.formats.onnx import claim
 from lstmkit.formats.onnx.graph import File
 from lstmkit.formats.onnx.runtime import Interpreter
 from lstmkit.layers import LSTM, Masking, Sequential
-from lstmkit.shapes import Array, InputError
+from lstmkit.shapes import Array, InputError, shown
 
 BATCH, STEPS = 3, 3
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of the largest number of an output
@@ -55,7 +55,7 @@ def _prove(file: File, chain: Sequential) -> None:
         feeds |= zip(given, states, strict=False)
         state = list(zip(states[::2], states[1::2], strict=True))
     if names != list(feeds) or len(given) not in (0, len(states)):
-        raise InputError(f"the graph's inputs are {', '.join(names)!s:.100}")
+        raise InputError(f"the graph's inputs are {shown(', '.join(names), 100)}")
     y, ends = chain(x, state, lengths)
     ours = [y, *(array for pair in ends for array in pair)] if given else [y]
     most = 4 * file.size + 2**24, (STEPS + 1) * file.nodes, 10**8 + 4 * file.size
