@@ -354,7 +354,22 @@ def heavy(text: bytes, size: int) -> bool:
 
 
 def _json(path: PathLike, part: str, data: str | bytes) -> dict[str, Any]:
-    """Read a JSON object; a name that comes twice, NaN and infinities are refused at any depth."""
+    try:
+        return json_object(data)
+    except ValueError as error:
+        raise _damaged(path, f"its {part} is {error}") from None
+
+
+def json_object(data: str | bytes) -> dict[str, Any]:
+    """Read a JSON object; a name that comes twice, NaN and infinities are refused at any depth.
+
+    Its size is the caller's to see to: `heavy`.
+
+    Raises
+    ------
+    ValueError
+        If it is something else; the message says what.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -372,9 +387,9 @@ def _json(path: PathLike, part: str, data: str | bytes) -> dict[str, Any]:
             parse_constant=no_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"its {part} is not proper JSON ({error})") from None
+        raise ValueError(f"not proper JSON ({error})") from None
     if not isinstance(value, dict):
-        raise _damaged(path, f"its {part} is not a JSON object")
+        raise ValueError("not a JSON object")
     return value
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import lstmkit as lk
 from lstmkit.converting import Unproved, convert
+from lstmkit.formats import onnx
 from lstmkit.formats.detect import Format
 from lstmkit.loading import door
 
@@ -117,3 +118,37 @@ def test_variants_that_onnx_lacks_and_states_and_lengths():
             assert [check.by[:4] for check in done.checks] == ["ONNX"]
             alone = convert("in.safetensors", "out.onnx", libraries=False, **more)
             assert alone.checks[0].by == "lstmkit, node by node"
+            convert("out.onnx", "again.safetensors", libraries=False)
+            same(lk.load("again.safetensors"), lk.load("in.safetensors"))
+
+
+def same(one, other):
+    """Whether two models are of one kind and config, with equal bits."""
+    assert type(one) is type(other)
+    assert one.config == other.config
+    assert list(one.parameters) == list(other.parameters)
+    for name, array in one.parameters.items():
+        assert array.tobytes() == other.parameters[name].tobytes(), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_masked_keras_model_as_onnx_and_back_without_any_library(dtype):
+    layers = {
+        "masking": lk.Masking(0.0),
+        "one": lk.Recurrent(lk.LSTM(3, 4, dtype=dtype, seed=0), repeat=True),
+        "two": lk.Recurrent(lk.LSTM(4, 5, dtype=dtype, seed=1), backwards=True, turned=True,
+                            repeat=True),
+        "head": lk.Linear(5, 2, dtype=dtype, seed=2),
+    }  # fmt: skip
+    keras = door(Format.KERAS)
+    keras.save(lk.Sequential(layers), "in.keras")
+    for more in ({}, {"states": True, "lengths": True}):
+        done = convert("in.keras", "out.onnx", libraries=False, **more)
+        assert [check.by for check in done.checks] == ["lstmkit, node by node"]
+        same(lk.load("out.onnx"), lk.load("in.keras"))
+        back = convert("out.onnx", "out.keras", libraries=False)
+        assert not any("holds more" in note for note in back.notes)
+        same(lk.load("out.keras"), lk.load("in.keras"))
+    assert onnx.read("out.onnx").left_over == []
+    by = [check.by.split(" ")[0] for check in convert("out.onnx", "again.keras").checks]
+    assert by == ["ONNX", "Keras"]

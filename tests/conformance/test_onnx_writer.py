@@ -1,10 +1,10 @@
 """Models of ours as ONNX files: ONNX's checker takes them, and ONNX Runtime gives our outputs.
 
-Every file goes through the checker with full shape inference and is run on batches and times of
-other sizes than any before. float64 agrees within 1e-10. float32 agrees within 1e-5 (of the largest
-number where that is above 1), or, where the equations themselves enlarge rounding (a normalization
-of nearly equal numbers), within 8 times our own distance from float64; the counts that are printed
-say how often.
+Every file goes through the checker with full shape inference, comes back through `load` as the
+model that was written, and is run on batches and times of other sizes than any before. float64
+agrees within 1e-10. float32 agrees within 1e-5 (of the largest number where that is above 1), or,
+where the equations themselves enlarge rounding (a normalization of nearly equal numbers), within 8
+times our own distance from float64; the counts that are printed say how often.
 """
 
 import itertools
@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 
 import lstmkit as lk
-from lstmkit.formats.onnx import build, load, run, save, steps
+from lstmkit.formats.onnx import build, load, read, run, save, steps
 from lstmkit.layers import (
     Activation,
     Bidirectional,
@@ -165,10 +165,40 @@ def equal(model, x, state, lengths, names, got, ours, counts):
         assert difference <= allowed, (name, difference, allowed, model)
 
 
+def there_and_back(model, path):
+    """Load the file: the same kind of model, config, bits and outputs."""
+    contents = read(path)
+    assert contents.left_over == []
+    back = contents.model
+    assert type(back) is type(model)
+    assert back.config == model.config
+    assert list(back.parameters) == list(model.parameters)
+    same_bits(back.parameters, model.parameters)
+    rng, chain = np.random.default_rng(0), as_chain(model)
+    x = rng.normal(size=(2, 3, chain.input_size)).astype(chain.dtype)
+    if chain.embedding is not None:
+        x = rng.integers(0, chain.input_size, (2, 3))
+    for one, two in zip(flat(back(x)), flat(model(x)), strict=True):
+        assert one.tobytes() == two.tobytes()
+
+
+def flat(tree):
+    return [a for part in tree for a in flat(part)] if isinstance(tree, tuple) else [tree]
+
+
+def without_entry(path):
+    """Take what we say of the model out of a file: the graph alone is left."""
+    file = onnx.load(path)
+    assert [one.key for one in file.metadata_props] == ["lstmkit"]
+    del file.metadata_props[:]
+    onnx.save(file, path)
+
+
 def prove(model, path, rng, counts, *, states=False, lengths=False, opset=17, x=None):
     """Hold a model against its file on batches and times of several sizes."""
     chain = as_chain(model)
     runtime = session(model, path, states=states, lengths=lengths, opset=opset)
+    there_and_back(model, path)
     counts["models"] += 1
     for batch, time in ((3, 7), (1, 1), (2, 1), (1, 5)):
         if chain.embedding is not None:
@@ -486,7 +516,7 @@ def test_nothing_is_in_the_file_that_nothing_needs(tmp_path):
     assert {array.name for array in file.graph.initializer} <= used
 
 
-# ------------------------------------------------------------------------------ and back again
+# ------------------------------------------------------------- and back again, by the graph alone
 
 
 def test_lstms_come_back_with_every_bit(tmp_path):
@@ -503,6 +533,7 @@ def test_lstms_come_back_with_every_bit(tmp_path):
         model = shaken(lk.LSTM(3, 5, seed=seed, **options), rng)
         states, lengths = bool(rng.integers(2)), bool(rng.integers(2))
         save(model, tmp_path / "m.onnx", states=states, lengths=lengths)
+        without_entry(tmp_path / "m.onnx")
         back = load(tmp_path / "m.onnx")
         assert isinstance(back, lk.LSTM), options
         expected = dict(model.parameters)
@@ -561,8 +592,10 @@ def test_chains_come_back_with_every_bit(kind, tmp_path):
     model = shaken(Sequential(CHAINS[kind]()), rng)
     for states, lengths in itertools.product((False, True), repeat=2):
         if kind == "last" and states and lengths:
-            continue  # the choice of the state where a length is 0 is not followed back
+            continue  # the choice of the state where a length is 0 is not followed by its nodes
         save(model, tmp_path / "m.onnx", states=states, lengths=lengths)
+        there_and_back(model, tmp_path / "m.onnx")
+        without_entry(tmp_path / "m.onnx")
         back = load(tmp_path / "m.onnx")
         assert list(back.layers) == list(model.layers)
         same_bits(back.parameters, model.parameters)

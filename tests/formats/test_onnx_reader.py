@@ -16,6 +16,9 @@ import pytest
 
 import lstmkit as lk
 from lstmkit.formats import onnx
+from lstmkit.formats.onnx.graph import File, Node
+from lstmkit.formats.onnx.rules import RULES
+from lstmkit.formats.onnx.walk import FIXED, GIVEN, Value, Walk
 from lstmkit.shapes import InputError
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "onnx"
@@ -273,6 +276,65 @@ def test_the_last_step_is_a_link_and_another_one_is_left_over(tmp_path, step, la
     else:
         assert isinstance(contents.model, lk.LSTM)
         assert contents.left_over[0].startswith("Gather node 'b': not understood")
+
+
+@pytest.mark.parametrize("op", ["Slice", "Split", "Transpose", "Gather"])
+def test_a_rule_gives_nothing_for_axes_that_are_unknown(op):
+    """A value that no layer gives: its numbers are known, and not which axis is which."""
+    places = [Value(FIXED, np.array([one])) for one in (-1, -(2**62), 1, -1)]
+    given = [Value(GIVEN, np.ones((2, 3), np.float32)), *places[: 4 if op == "Slice" else 1]]
+    if op in ("Split", "Transpose"):
+        given = given[:1]
+    walk = Walk(File("a file"), RULES)
+    assert RULES[op](walk, Node(op, ["a"], ["b"], {}, opset=17), given) is None
+
+
+@pytest.mark.parametrize("op", ["Slice", "Split", "Transpose", "Gather"])
+def test_axes_of_what_no_layer_gives_are_unknown(tmp_path, op):
+    """What stands before the LSTM is named, and the LSTM is read as it is."""
+    more = {
+        "Slice": (["first", "end", "axis", "step"], []),
+        "Split": ([], []),
+        "Transpose": ([], []),
+        "Gather": (["axis"], [block(1, "axis") + whole(3, 0) + whole(20, 2)]),
+    }[op]
+    w, r, b = weights()
+    numbers = {"first": -1, "end": -(2**62), "axis": 0, "step": -1}
+    data = model(
+        [
+            node("Neg", ["x"], ["a"]),
+            node(op, ["a", *more[0]], ["b"], *more[1]),
+            node("LSTM", ["b", "W", "R", "B"], ["y"]),
+        ],
+        [
+            *(tensor(name, array) for name, array in zip("WRB", (w, r, b), strict=True)),
+            *(tensor(name, np.array([number])) for name, number in numbers.items()),
+        ],
+    )
+    (tmp_path / "m.onnx").write_bytes(data)
+    contents = onnx.read(tmp_path / "m.onnx")
+    assert isinstance(contents.model, lk.LSTM)
+    assert contents.left_over == [
+        "LSTM node 'y': what makes its input of the graph's is not understood"
+    ]
+
+
+@pytest.mark.parametrize("op", ["Gather", "MatMul", "Reshape", "Concat", "Gemm"])
+def test_a_node_that_is_not_what_its_name_says_is_named(tmp_path, op):
+    w, r, b = weights()
+    data = model(
+        [
+            node("LSTM", ["x", "W", "R", "B"], ["a"]),
+            node(op, ["a"], ["y"], block(1, "axis") + whole(3, 99) + whole(20, 2)),
+        ],
+        [tensor(name, array) for name, array in zip("WRB", (w, r, b), strict=True)],
+    )
+    (tmp_path / "m.onnx").write_bytes(data)
+    contents = onnx.read(tmp_path / "m.onnx")
+    assert isinstance(contents.model, lk.LSTM)
+    (line,) = contents.left_over
+    assert line.startswith(f"{op} node 'y': ")
+    assert "index" not in line
 
 
 # ------------------------------------------------------------------------------- hostile files

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from lstmkit.formats.onnx.claim import Place
 from lstmkit.shapes import Array, InputError
 
 IR_VERSIONS = {14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}
@@ -55,6 +56,7 @@ class Graph:
         self._used: dict[str, int] = around._used if around else {}
         self._scope: list[str] = around._scope if around else []
         self._bytes: list[int] = around._bytes if around else [0]
+        self.places: dict[str, Place] = {}  # of the model's parameters, by their own names
 
     # ---------------------------------------------------------------------------------- nodes
 
@@ -173,8 +175,11 @@ class Graph:
         """Return what a node with a graph inside takes as an attribute."""
         return self.onnx.helper.make_graph(self.nodes, name, self.inputs, self.outputs)
 
-    def as_file(self, name: str, opset: int, about: str) -> bytes:
-        """Return the bytes of the model, checked by ONNX; equal graphs give equal bytes."""
+    def as_file(self, name: str, opset: int, about: str, entries: dict[str, str]) -> bytes:
+        """Return the bytes of the model, checked by ONNX; equal graphs give equal bytes.
+
+        The entries are its metadata.
+        """
         helper = self.onnx.helper
         used = self._drop_unused()
         weights = [array for name, array in self._weights.items() if name in used]
@@ -191,6 +196,7 @@ class Graph:
             producer_version=installed,
             doc_string=about,
         )
+        helper.set_model_props(model, entries)
         data: bytes = model.SerializeToString(deterministic=True)
         self.onnx.checker.check_model(data)
         return data

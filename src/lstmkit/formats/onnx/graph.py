@@ -71,11 +71,13 @@ class File:
     owner: str
     size: int = 0  # bytes, with those of the arrays that lie in other files
     graph: Graph = field(default_factory=Graph)
+    nodes: int = 0  # those in nodes counted
     ir_version: int = 0
     producer: str = ""
     opsets: dict[str, int] = field(default_factory=dict)
     arrays: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
+    entries: list[memoryview] = field(default_factory=list)  # metadata that is called lstmkit
 
 
 def open_file(path: str | os.PathLike[str]) -> File:
@@ -117,6 +119,10 @@ def parse(data: bytes, owner: str, folder: str | None = None) -> File:
                 elif key == 2:
                     opset = reader.integer(part)
             whole.opsets["" if domain == "ai.onnx" else domain] = opset
+        elif number == 14:
+            pair = dict(reader.fields(reader.bytes(value)))
+            if bytes(reader.bytes(pair.get(1, memoryview(b"")))[:8]) == b"lstmkit":
+                whole.entries.append(reader.bytes(pair.get(2, memoryview(b""))))
         elif number == 25:
             named = dict(reader.fields(reader.bytes(value)))
             whole.functions.append(reader.text(named[1]) if 1 in named else "?")
@@ -134,7 +140,6 @@ def parse(data: bytes, owner: str, folder: str | None = None) -> File:
 class _Maker:
     def __init__(self, reader: Reader, whole: File, files: Files) -> None:
         self.reader, self.whole, self.files = reader, whole, files
-        self.nodes_left = MOST_NODES
 
     def graph(self, graph: Graph, data: memoryview, depth: int) -> Graph:
         reader = self.reader
@@ -142,8 +147,8 @@ class _Maker:
             raise reader.damaged(f"its graphs are more than {MOST_DEPTH} deep")
         for number, value in reader.fields(data):
             if number == 1:
-                self.nodes_left -= 1
-                if self.nodes_left < 0:
+                self.whole.nodes += 1
+                if self.whole.nodes > MOST_NODES:
                     raise InputError(
                         f"{reader.owner} has more than {MOST_NODES} nodes; expected a graph of "
                         "LSTM layers"
@@ -171,6 +176,8 @@ class _Maker:
         return graph
 
     def keep(self, tensor: Tensor) -> None:
+        if not tensor.name or not tensor.array.ndim:
+            return  # a single number is part of an operator, no array of a model
         self.whole.arrays.append((tensor.name, tensor.dtype, tensor.array.shape))
 
     def node(self, data: memoryview, depth: int) -> Node:
@@ -194,7 +201,7 @@ class _Maker:
         if not node.op:
             raise reader.damaged("a node has no operator")
         held = node.attributes.get("value")
-        if isinstance(held, np.ndarray) and held.ndim and node.outputs:
+        if isinstance(held, np.ndarray) and node.outputs:
             self.keep(Tensor(node.outputs[0], held.dtype.name, held))
         node.opset = self.whole.opsets.get(node.domain, 0)
         return node

@@ -3,6 +3,9 @@
 The graph is followed from its inputs to its outputs (walk.py, rules.py); the links on the way to
 the output become layers (links.py); and the model is held against the graph on a small random
 input before it is given away. The model is batch first, whatever the graph is.
+
+A file of ours says itself what its model is (claim.py); then the graph is not followed, but held
+against that model alone (ours.py).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import numpy as np
 
 from lstmkit import shapes
 from lstmkit.formats.base import Contents, Model
+from lstmkit.formats.onnx import ours
 from lstmkit.formats.onnx.graph import File, open_file
 from lstmkit.formats.onnx.links import Link, build
 from lstmkit.formats.onnx.rules import RULES, shown
@@ -75,7 +79,9 @@ def _contents(file: File) -> Contents:
         *(("input", str(one)) for one in file.graph.inputs if one.name not in file.graph.constants),
         *(("output", str(one)) for one in file.graph.outputs),
     ]
-    model = None
+    model, refused = ours.read(file)
+    if model is not None:
+        return Contents("ONNX", model, facts + ours.facts(file), file.arrays, _lines(left_over))
     walk = Walk(file, RULES)
     try:
         walk, scope = _walk(file)
@@ -87,17 +93,22 @@ def _contents(file: File) -> Contents:
             left_over += _branches(walk, main.link, file, scope, name)
     except InputError as error:
         model, left_over = None, [str(error), *left_over]
-    except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError) as error:
-        why = " ".join(str(error).split())
-        model, left_over = None, [f"the graph is not one that can be followed ({why:.200})"]
+    except MemoryError:
+        model, left_over = None, ["the graph takes more memory than there is"]
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        model, left_over = None, ["what was read of the graph makes no layers that fit", *left_over]
     left_over += walk.unknown
     if model is not None and any(line.startswith(DIFFERS) for line in left_over):
         model = None
         left_over.sort(key=lambda line: not line.startswith(DIFFERS))
+    return Contents("ONNX", model, facts, file.arrays, _lines([*refused, *left_over]))
+
+
+def _lines(left_over: list[str]) -> list[str]:
+    """Return lines that can be shown: not too many, none too long."""
     if len(left_over) > MOST_LINES:
-        left_over[MOST_LINES:] = [f"and {len(left_over) - MOST_LINES} more"]
-    left_over = [" ".join(line.split())[:300] for line in left_over]
-    return Contents("ONNX", model, facts, file.arrays, left_over)
+        left_over = [*left_over[:MOST_LINES], f"and {len(left_over) - MOST_LINES} more"]
+    return [" ".join(line.split())[:300] for line in left_over]
 
 
 def _walk(file: File) -> tuple[Walk, dict[str, Value]]:

@@ -53,6 +53,11 @@ def shown(value: Value | None) -> Value | None:
     return Value(FLOW, value.array, link.with_last(), value.axes)
 
 
+def _has_axes(value: Value) -> bool:
+    """Whether it is known what each axis is; of what is not a layer's, it is not."""
+    return value.array is not None and len(value.axes) == value.array.ndim
+
+
 def features(value: Value | None) -> Value | None:
     """Return the output of a layer whose last axis is the features, else None."""
     value = shown(value)
@@ -95,7 +100,9 @@ def lstm(walk: Walk, node: Node, given: Given) -> Found:
     rows, steps = x.array.shape[:2] if batch_first else x.array.shape[1::-1]
     if given[4] is not None and given[4].kind != FLOW:
         lengths = constant(given[4])
-        if lengths is None or not (lengths == steps).all():
+        if lengths is None:
+            raise InputError(f"{node}: what makes its sequence_lens is not understood")
+        if not (lengths == steps).all():
             raise InputError(f"{node}: its sequence_lens are constants below the whole length")
     starts = [_start(node, given[k], len(found), batch_first) for k in (5, 6)]
     for state in given[5:7]:
@@ -186,7 +193,7 @@ def reshape(walk: Walk, node: Node, given: Given) -> Found:
 def transpose(walk: Walk, node: Node, given: Given) -> Found:
     """Transpose."""
     value, array = given[0], walk.probe(node, given)[0]
-    if value is None or array is None or value.kind == UNKNOWN:
+    if value is None or array is None or value.kind == UNKNOWN or not _has_axes(value):
         return None
     order = node.attributes.get("perm") or range(len(value.axes))[::-1]
     return [value.seen(array, [value.axes[k] for k in order])]
@@ -210,7 +217,7 @@ def gather(walk: Walk, node: Node, given: Given) -> Found:
         link = walk.add(Link("embedding", where.link, str(node), weight=weight))
         return [Value(FLOW, array, link, [*where.axes, ((FEATURES, weight.shape[1]),)])]
     index = constant(where)
-    if index is None or index.size != 1:
+    if index is None or index.size != 1 or not _has_axes(table):
         return None
     axis = node.attributes.get("axis", 0) % len(table.axes)
     kept = [*table.axes[:axis], *[()] * index.ndim, *table.axes[axis + 1 :]]
@@ -220,7 +227,7 @@ def gather(walk: Walk, node: Node, given: Given) -> Found:
 def slice_(walk: Walk, node: Node, given: Given) -> Found:
     """Time turned around; or one step, direction or layer, or one direction's features."""
     value, array = given[0], walk.probe(node, given)[0]
-    if value is None or array is None or value.kind == UNKNOWN or value.array is None:
+    if value is None or array is None or value.kind == UNKNOWN or not _has_axes(value):
         return None
     changed = [k for k, axis in enumerate(value.axes) if size_of(axis) != array.shape[k]]
     # What it takes is seen in what it makes of the numbers of the places.
@@ -267,7 +274,7 @@ def _range(walk: Walk, node: Node, given: Given, axis: int) -> tuple[int, int]:
 def split(walk: Walk, node: Node, given: Given) -> Found:
     """Both directions, or several layers' states, taken apart."""
     value = given[0]
-    if value is None or value.array is None or value.kind == UNKNOWN:
+    if value is None or value.kind == UNKNOWN or not _has_axes(value):
         return None
     axis = node.attributes.get("axis", 0) % len(value.axes)
     arrays = walk.probe(node, given, len(node.outputs))

@@ -28,15 +28,21 @@ class Interpreter:
     ----------
     file : File
         What was read.
-    most_bytes, most_steps : int
-        How much results may take in all, and how many nodes may be computed, each turn of a loop
-        counted: what goes beyond ends in an `InputError`.
+    most_bytes, most_steps, most_work : int
+        How much results may take in all, how many nodes may be computed, each turn of a loop
+        counted, and how much work may be done, see `Room`: what goes beyond ends in an
+        `InputError`.
     """
 
     def __init__(
-        self, file: File, most_bytes: int = MOST_BYTES, most_steps: int = MOST_STEPS
+        self,
+        file: File,
+        most_bytes: int = MOST_BYTES,
+        most_steps: int = MOST_STEPS,
+        most_work: int = 2**62,
     ) -> None:
         self.file, self._most_bytes, self._most_steps = file, most_bytes, most_steps
+        self._most_work = most_work
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         """Compute the outputs of the graph from its inputs, by name.
@@ -47,7 +53,7 @@ class Interpreter:
             If an input is missing, an operator unknown, or a node's inputs do not fit it; one
             line that names the node.
         """
-        self.room, self.steps = Room(self._most_bytes), self._most_steps
+        self.room, self.steps = Room(self._most_bytes, self._most_work), self._most_steps
         graph = self.file.graph
         for given in graph.inputs:
             if given.name not in inputs and given.name not in graph.constants:

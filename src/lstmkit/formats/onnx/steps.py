@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 from lstmkit.cell import Cell
 from lstmkit.engine.base import LAYER_NORM_EPSILON, Weights
 from lstmkit.formats.onnx.build import Graph
+from lstmkit.formats.onnx.claim import Place
 from lstmkit.formats.onnx.node import (
     COUPLED_GATES,
     COUPLED_PEEPHOLES,
@@ -50,15 +51,24 @@ SPELLING = {
 class Directions(NamedTuple):
     """The cells of one layer, one or two; they read the same x.
 
-    ``backwards`` says of each whether it starts at the end. h and c are the names of the states
-    before the first step, ``(D, N, P)`` and ``(D, N, H)``, or None for zeros.
+    ``backwards`` says of each whether it starts at the end. The model's own name of a weight is
+    ``owner``, its short name and the ending of its cell. h and c are the names of the states before
+    the first step, ``(D, N, P)`` and ``(D, N, H)``, or None for zeros.
     """
 
     cells: list[Cell]
     weights: list[Weights]
     backwards: tuple[bool, ...]
-    h: str | None
-    c: str | None
+    owner: str
+    endings: list[str]
+    h: str | None = None
+    c: str | None = None
+
+    def hold(self, graph: Graph, short: str, array: str, layout: str) -> str:
+        """Note that an array holds a weight of all directions; return the array's name."""
+        for d, ending in enumerate(self.endings):
+            graph.places[f"{self.owner}{short}{ending}"] = Place(array, layout, d)
+        return array
 
 
 def fits_a_node(cell: Cell, dtype: DTypeLike) -> bool:
@@ -79,15 +89,17 @@ def node(graph: Graph, layer: Directions, x: str, lengths: str | None) -> tuple[
     cell, count = layer.cells[0], len(layer.cells)
     size = cell.hidden_size
     places: Sequence[int] = COUPLED_GATES if cell.coupled_gates else GATES
+    kind = "coupled_" if cell.coupled_gates else ""
     inputs = [x]
     for name, short in (("W", "weight_ih"), ("R", "weight_hh")):
         blocks = [_stacked(one[short], places, size, 4) for one in layer.weights]
-        inputs.append(graph.weight(name, np.stack(blocks)))
+        array = graph.weight(name, np.stack(blocks))
+        inputs.append(layer.hold(graph, short, array, f"{kind}gates"))
     inputs += ["", "", "", "", ""]
     if cell.bias:
         biases = [_stacked(one["bias"], places, size, 4) for one in layer.weights]
         halves = np.stack([np.concatenate([one, np.zeros_like(one)]) for one in biases])
-        inputs[3] = graph.weight("B", halves)
+        inputs[3] = layer.hold(graph, "bias", graph.weight("B", halves), f"{kind}bias")
     if lengths is not None:
         inputs[4] = lengths
     if layer.h is not None and layer.c is not None:
@@ -95,7 +107,8 @@ def node(graph: Graph, layer: Directions, x: str, lengths: str | None) -> tuple[
     if cell.peepholes:
         places = COUPLED_PEEPHOLES if cell.coupled_gates else PEEPHOLES
         rows = [_stacked(one["peephole"].reshape(-1), places, size, 3) for one in layer.weights]
-        inputs[7] = graph.weight("P", np.stack(rows))
+        array = graph.weight("P", np.stack(rows))
+        inputs[7] = layer.hold(graph, "peephole", array, f"{kind}peepholes")
     while not inputs[-1]:
         inputs.pop()
     attributes: dict[str, Any] = {
@@ -186,7 +199,13 @@ def _scan(
     operator that they have not in float64 (https://github.com/microsoft/onnxruntime/issues/28136).
     """
     cell, weights, backwards = layer.cells[d], layer.weights[d], layer.backwards[d]
-    mine = {short: graph.weight(f"{short}.{d}", _ready(short, a)) for short, a in weights.items()}
+    mine: dict[str, str] = {}
+    for short, array in weights.items():
+        # Matrices stand on the right of what they multiply: they are turned once, here.
+        turned = short in ("weight_ih", "weight_hh", "weight_hr")
+        mine[short] = graph.weight(f"{short}.{d}", array.T if turned else array)
+        place = Place(mine[short], "turned" if turned else "same")
+        graph.places[f"{layer.owner}{short}{layer.endings[d]}"] = place
     z = graph.op("MatMul", x, mine["weight_ih"])
     if cell.layer_norm:
         z = graph.op(
@@ -226,11 +245,6 @@ def _scan(
     )  # fmt: skip
     first = graph.ints(0)
     return ys, graph.op("Unsqueeze", h_end, first), graph.op("Unsqueeze", c_end, first)
-
-
-def _ready(short: str, array: Array) -> Array:
-    """Matrices stand on the right of what they multiply: they are turned once, here."""
-    return array.T if short in ("weight_ih", "weight_hh", "weight_hr") else array
 
 
 def _start(graph: Graph, state: str | None, d: int, count: int, size: int, x: str) -> str:

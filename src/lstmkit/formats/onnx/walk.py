@@ -151,6 +151,8 @@ class Walk:
         except InputError as error:
             self.unknown.append(str(error))
             return [Value() for _ in node.outputs]
+        except (ArithmeticError, LookupError, TypeError, ValueError, AssertionError):
+            pass  # it stands where the rule for it does not expect it
         arrays_ = self.probe(node, given, len(node.outputs))
         sources = [value.link for value in given if value is not None and _is_input(value)]
         constants = [value for value in given if value is None or value.kind in (FIXED, SIZED)]

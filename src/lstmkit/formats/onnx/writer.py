@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmkit.formats.base import Model
+from lstmkit.formats.onnx import claim
 from lstmkit.formats.onnx.build import IR_VERSIONS, Graph, Size, package
 from lstmkit.formats.onnx.steps import Directions, activation, fits_a_node, node, scan
 from lstmkit.layers import (
@@ -52,6 +53,9 @@ def save(
     body. Learned initial states are in the file; dropout does nothing in use and is left out.
     Weights that are quantized to bfloat16 are written as the float32 numbers that they are.
 
+    An entry in the file's metadata says what the model is and where its parameters are; by it
+    `lstmkit.formats.onnx.load` gives back the same model, bit for bit.
+
     Parameters
     ----------
     model : LSTM or Sequential
@@ -88,12 +92,11 @@ def save(
     cell state before its activation as well gives other numbers where that state is larger
     (https://github.com/microsoft/onnxruntime/issues/27224).
     """
-    if isinstance(model, LSTM):
-        model = Sequential({"lstm": model})
-    if not isinstance(model, Sequential):
+    if not isinstance(model, LSTM | Sequential):
         raise InputError(
             f"onnx.save: model is {type(model).__name__}; expected an LSTM or a Sequential"
         )
+    chain = Sequential({"lstm": model}) if isinstance(model, LSTM) else model
     opset = one_of(
         "onnx.save", "opset", positive_integer("onnx.save", "opset", opset), [*IR_VERSIONS]
     )
@@ -106,13 +109,23 @@ def save(
             "(upgrade onnx)"
         )
     with np.errstate(over="ignore"):  # a clip beyond float32 is none
-        data = _Writer(model, states, lengths).graph.as_file("lstmkit", opset, _about(model))
+        graph = _Writer(chain, states, lengths).graph
+        entries = {claim.KEY: _entry(model, graph.places)}
+        data = graph.as_file("lstmkit", opset, _about(chain), entries)
     with atomic_write(path) as file:
         file.write(data)
 
 
 def _about(model: Sequential) -> str:
     return f"{model!r}, written by lstmkit (LSTM gates in ONNX's order)"
+
+
+def _entry(model: Model, places: dict[str, claim.Place]) -> str:
+    """Say what the model is, and where in the graph each of its parameters."""
+    if isinstance(model, LSTM):
+        places = {name.removeprefix("lstm."): place for name, place in places.items()}
+    absent = {name: array for name, array in model.parameters.items() if name not in places}
+    return claim.text(type(model).__name__, model.config, places, absent)
 
 
 class _Known(NamedTuple):
@@ -166,13 +179,14 @@ class _Writer:
         graph = self.graph
         if isinstance(layer, Embedding):
             self.tokens = False
-            y = graph.op("Gather", graph.weight("weight", layer.parameters["weight"]), x)
+            table = self._weight(name, "weight", layer.parameters["weight"])
+            y = graph.op("Gather", table, x)
             return y, known, flat
         if isinstance(layer, Linear):
-            weight = graph.weight("weight", layer.parameters["weight"].T)
+            weight = self._weight(name, "weight", layer.parameters["weight"], turned=True)
             y = graph.op("MatMul", x, weight)
             if "bias" in layer.parameters:
-                y = graph.op("Add", y, graph.weight("bias", layer.parameters["bias"]))
+                y = graph.op("Add", y, self._weight(name, "bias", layer.parameters["bias"]))
             return y, known, flat
         if isinstance(layer, Activation):
             return self._activation(layer.function, x), known, flat
@@ -182,10 +196,10 @@ class _Writer:
         if isinstance(layer, LastStep):
             return self._last_step(x, known), None, True
         if isinstance(layer, Recurrent):
-            y = self._recurrent("" if self.alone else f"_{name}", layer, x, known)
+            y = self._recurrent("" if self.alone else f"_{name}", f"{name}.", layer, x, known)
             return y, None if layer.last else known, layer.last
-        one = self._recurrent(f"_{name}_forward", layer.forward, x, known)
-        two = self._recurrent(f"_{name}_backward", layer.backward, x, known)
+        one = self._recurrent(f"_{name}_forward", f"{name}.forward.", layer.forward, x, known)
+        two = self._recurrent(f"_{name}_backward", f"{name}.backward.", layer.backward, x, known)
         if layer.merge == "concat":
             y = graph.op("Concat", one, two, axis=-1)
         else:
@@ -194,10 +208,22 @@ class _Writer:
             y = graph.op("Div", y, graph.number(2))
         return y, None if layer.forward.last else known, layer.forward.last
 
+    def _weight(self, name: str, short: str, array: Array, turned: bool = False) -> str:
+        """Add a parameter of a layer."""
+        held = self.graph.weight(short, array.T if turned else array)
+        place = claim.Place(held, "turned" if turned else "same")
+        self.graph.places[f"{name}.{short}"] = place
+        return held
+
     # --------------------------------------------------------------------------- the recurrent
 
-    def _recurrent(self, ending: str, layer: Recurrent, x: str, known: _Known | None) -> str:
-        """Do what `Recurrent.run` does; the names of its states end with ``ending``."""
+    def _recurrent(
+        self, ending: str, owner: str, layer: Recurrent, x: str, known: _Known | None
+    ) -> str:
+        """Do what `Recurrent.run` does.
+
+        The names of its states end with ``ending``, those of its parameters begin with ``owner``.
+        """
         graph = self.graph
         # What repeats or stays as it was read is read as ours does it: x turned around.
         turn = layer.backwards and (layer.turned or (layer.repeat and known is not None))
@@ -208,7 +234,7 @@ class _Writer:
         seen, real = x, known
         if known is not None and known.holes:
             seen, real = self._moved_together(x, known)
-        y, last = self._stack(ending, layer.lstm, seen, real, layer.backwards and not turn)
+        y, last = self._stack(ending, owner, layer.lstm, seen, real, layer.backwards and not turn)
         if layer.last:
             if not layer.lstm.bidirectional:
                 return graph.op("Squeeze", last, graph.ints(0))
@@ -219,7 +245,13 @@ class _Writer:
         return self._turned(y) if turn and not layer.turned else y
 
     def _stack(
-        self, ending: str, lstm: LSTM, x: str, real: _Known | None, backwards: bool
+        self,
+        ending: str,
+        owner: str,
+        lstm: LSTM,
+        x: str,
+        real: _Known | None,
+        backwards: bool,
     ) -> tuple[str, str]:
         """Add the layers of an LSTM: x ``(N, T, I)`` → y ``(N, T, D·P)`` and the last layer's h.
 
@@ -234,16 +266,18 @@ class _Writer:
         for first in range(0, len(cells), count):
             weights = [lstm.stack.weights(lstm.parameters, first + d) for d in range(count)]
             learned = [[one.pop(name) for one in weights if name in one] for name in ("h_0", "c_0")]
-            starts: list[str | None] = [None, None]
-            if given is not None:
-                starts = [self._part(state, first, count, len(cells)) for state in given]
-            elif cells[0].learn_initial_state:
-                starts = [
-                    self._for_each(batch, name, np.stack(rows))
-                    for name, rows in zip(("h_0", "c_0"), learned, strict=True)
-                ]
             ways = (backwards,) if count == 1 else (False, True)
-            layer = Directions(cells[first : first + count], weights, ways, *starts)
+            endings = lstm.stack.names[first : first + count]
+            layer = Directions(cells[first : first + count], weights, ways, owner, endings)
+            if given is not None:
+                h, c = (self._part(state, first, count, len(cells)) for state in given)
+                layer = layer._replace(h=h, c=c)
+            elif cells[0].learn_initial_state:
+                h, c = (
+                    self._for_each(batch, layer, name, np.stack(rows))
+                    for name, rows in zip(("h_0", "c_0"), learned, strict=True)
+                )
+                layer = layer._replace(h=h, c=c)
             if as_nodes:
                 y, h, c = node(graph, layer, y, real.lengths if real else None)
             else:
@@ -276,12 +310,13 @@ class _Writer:
         ints = self.graph.ints
         return self.graph.op("Slice", state, ints(first), ints(first + count), ints(0))
 
-    def _for_each(self, batch: str, name: str, rows: Array) -> str:
+    def _for_each(self, batch: str, layer: Directions, name: str, rows: Array) -> str:
         """Give every sequence the same rows ``(D, size)``: ``(D, N, size)``."""
         graph = self.graph
         count, size = rows.shape
         shape = graph.op("Concat", graph.ints(count), batch, graph.ints(size), axis=0)
-        return graph.op("Expand", graph.weight(name, rows[:, None]), shape)
+        held = layer.hold(graph, name, graph.weight(name, rows[:, None]), "row")
+        return graph.op("Expand", held, shape)
 
     # ------------------------------------------------------------------------------- the masks
 
