@@ -148,10 +148,10 @@ template <class T> class Kept {
   public:
     Kept(const std::vector<double>& options, nb::dict weights) : options_(options) {
         Arrays held(weights);
-        cell_ = make_cell<T>(options, held, !weights.empty());
+        cell_ = make_cell<T>(options, held, weights.size() != 0);
         prepared_ = kernels<T>().prepare(cell_);
         const Size H = cell_.hidden;
-        if (weights.empty()) missing_ = {H, H, cell_.projected ? H : 0};
+        if (weights.size() == 0) missing_ = {H, H, cell_.projected ? H : 0};
     }
     // Take the rows of some hidden units, in order: see Prepared::fill.
     void fill(int which, Size first, Size units, nb::handle rows) {
