@@ -375,3 +375,8 @@ def test_what_a_pickle_makes_is_bounded_by_its_file(body):
 def test_an_instruction_of_old_pickles_is_refused_before_it_is_decoded():
     with pytest.raises(Refused, match="the instruction STRING"):
         read(b"S'\\\xb8'\n")  # decoding it would warn
+
+
+def test_a_name_with_a_backslash_is_refused():
+    with pytest.raises(Refused, match="a name with a backslash"):
+        read(b"ccollections\nOrdered\\\xb8Dict\n)R")

@@ -140,6 +140,8 @@ class _Machine:
         if at == len(data):
             raise ValueError("no end")
         name = _INSTRUCTIONS.get(chr(data[at]))
+        if name == "GLOBAL" and b"\\" in data[at : data.find(b"\n", data.find(b"\n", at) + 1)]:
+            raise ValueError("a name with a backslash")  # `genops` would undo it, with a warning
         if name is not None and name not in _KNOWN:
             raise Refused(
                 f"its pickle has the instruction {name}, which torch.save does not write: {STATE}"
