@@ -593,9 +593,11 @@ def test_a_checkpoint_runs_where_there_is_only_numpy_and_safetensors():
 
 def test_what_trains_is_loaded_when_it_is_asked_for():
     code = (
-        "import sys, lstmkit\n"
+        "import sys, numpy\n"
+        "brought = set(sys.modules)\n"  # by an old NumPy, hashlib
+        "import lstmkit\n"
         "late = ('lstmkit.training', 'lstmkit.tasks', 'lstmkit.cli', 'lstmkit.lesson', 'hashlib')\n"
-        "assert not [name for name in late if name in sys.modules]\n"
+        "assert not [name for name in late if name in {*sys.modules} - brought]\n"
         "from lstmkit import LanguageModel, TrainingDiverged\n"
         "assert 'lstmkit.tasks' in sys.modules\n"
         "from lstmkit import *\n"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lstmkit.shapes import InputError
 
-SECONDS = 1.0
+SECONDS, WAITING = 1.0, 5.0  # of the processor; on the clock, which runs on a busy machine as well
 TIMES, SPARE = 4, 2**21  # times the file, and bytes that the interpreter and small parts take
 LONGEST = 500  # characters of a message
 
@@ -67,22 +67,30 @@ class Watch:
         path : str, optional
             The one file that may be opened, for reading.
         """
-        verdict, seconds = self._once(call, size, path)
-        for _ in range(2):  # a busy machine is not a slow reader
-            if not verdict.problem and seconds > SECONDS:
-                seconds = min(seconds, self._once(call, size, path)[1])
-        if not verdict.problem and seconds > SECONDS:
-            return Verdict(f"took {seconds:.1f} s", verdict.refusal)
+        verdict, (worked, waited) = self._once(call, size, path)
+        if not verdict.problem and waited > SECONDS:
+            tracing = tracemalloc.is_tracing()
+            tracemalloc.stop()  # it takes ten times as long
+            for _ in range(2):
+                _, (again, passed) = self._once(call, size, path)
+                worked, waited = min(worked, again), min(waited, passed)
+            if tracing:
+                tracemalloc.start()
+        if not verdict.problem and (worked > SECONDS or waited > WAITING):
+            return Verdict(f"took {worked:.1f} s, {waited:.1f} on the clock", verdict.refusal)
         return verdict
 
-    def _once(self, call: Callable[[], Any], size: int, path: str | None) -> tuple[Verdict, float]:
+    def _once(
+        self, call: Callable[[], Any], size: int, path: str | None
+    ) -> tuple[Verdict, tuple[float, float]]:
+        """Call and judge, but for the seconds: of the processor, and on the clock."""
         self._path, self._events = path, []
         problem, refusal, held = "", "", 0
         tracing = tracemalloc.is_tracing()
         if tracing:
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
-        began = time.perf_counter()
+        began, start = time.process_time(), time.perf_counter()
         self._looking = True
         try:
             result = call()
@@ -100,7 +108,7 @@ class Watch:
         else:
             self._looking = False
             held = weights(result)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began, time.perf_counter() - start
         if tracing:
             taken = tracemalloc.get_traced_memory()[1] - before
             if not problem and taken > TIMES * size + held + SPARE:
