@@ -7,45 +7,59 @@
 namespace lstmkit {
 namespace LSTMKIT_NAMESPACE {
 
-template <class T> INLINE Vec<T> activate(const Function<T>& f, Vec<T> z) {
+// The rarer functions stand once in the code, not at each of their places; z becomes f(z). (By
+// reference: how a wide vector is handed over depends on the instruction set.)
+template <class T> __attribute__((noinline)) void activate_rare(const Function<T>& f, Vec<T>& z) {
     switch (f.kind) {
-        case Activation::sigmoid: return sigmoid<T>(z);
-        case Activation::tanh: return tanh_<T>(z);
-        case Activation::relu: return z < 0 ? Vec<T>{} : z;
-        case Activation::hard_sigmoid: return clamp<T>(f.alpha * z + f.beta, T(0), T(1));
-        case Activation::softsign: return z / (T(1) + abs_<T>(z));
-        case Activation::affine: return f.alpha * z + f.beta;
-        case Activation::leaky_relu: return z > 0 ? z : f.alpha * z;
-        case Activation::thresholded_relu: return z < f.alpha ? Vec<T>{} : z;
-        case Activation::scaled_tanh: return f.alpha * tanh_<T>(f.beta * z);
-        case Activation::elu: return z > 0 ? z : f.alpha * exp_minus_1_below_0<T>(z);
-        case Activation::softplus: return softplus<T>(z);
-        default: return z;
+        case Activation::relu: z = z < 0 ? Vec<T>{} : z; break;
+        case Activation::hard_sigmoid: z = clamp<T>(f.alpha * z + f.beta, T(0), T(1)); break;
+        case Activation::softsign: z = z / (T(1) + abs_<T>(z)); break;
+        case Activation::affine: z = f.alpha * z + f.beta; break;
+        case Activation::leaky_relu: z = z > 0 ? z : f.alpha * z; break;
+        case Activation::thresholded_relu: z = z < f.alpha ? Vec<T>{} : z; break;
+        case Activation::scaled_tanh: z = f.alpha * tanh_<T>(f.beta * z); break;
+        case Activation::elu: z = z > 0 ? z : f.alpha * exp_minus_1_below_0<T>(z); break;
+        case Activation::softplus: z = softplus<T>(z); break;
+        default: break;
     }
 }
 
+template <class T> INLINE Vec<T> activate(const Function<T>& f, Vec<T> z) {
+    if (f.kind == Activation::sigmoid) return sigmoid<T>(z);
+    if (f.kind == Activation::tanh) return tanh_<T>(z);
+    activate_rare<T>(f, z);
+    return z;
+}
+
 // The derivative, from the function's own value a; see lstmkit/engine/activations.py.
-template <class T> INLINE Vec<T> slope(const Function<T>& f, Vec<T> a) {
+template <class T> __attribute__((noinline)) void slope_rare(const Function<T>& f, Vec<T>& a) {
     switch (f.kind) {
-        case Activation::sigmoid: return a - a * a;
-        case Activation::tanh: return T(1) - a * a;
-        case Activation::relu: return a > 0 ? all(T(1)) : Vec<T>{};
-        case Activation::hard_sigmoid: return (a > 0) & (a < 1) ? all(f.alpha) : Vec<T>{};
+        case Activation::relu: a = a > 0 ? all(T(1)) : Vec<T>{}; break;
+        case Activation::hard_sigmoid: a = (a > 0) & (a < 1) ? all(f.alpha) : Vec<T>{}; break;
         case Activation::softsign: {
-            Vec<T> rest = T(1) - abs_<T>(a);
-            return rest * rest;
+            const Vec<T> rest = T(1) - abs_<T>(a);
+            a = rest * rest;
+            break;
         }
-        case Activation::affine: return all(f.alpha);
-        case Activation::leaky_relu: return a > 0 ? all(T(1)) : all(f.alpha);
-        case Activation::thresholded_relu: return a != 0 ? all(T(1)) : Vec<T>{};
+        case Activation::affine: a = all(f.alpha); break;
+        case Activation::leaky_relu: a = a > 0 ? all(T(1)) : all(f.alpha); break;
+        case Activation::thresholded_relu: a = a != 0 ? all(T(1)) : Vec<T>{}; break;
         case Activation::scaled_tanh: {
             const Vec<T> tanh = f.alpha != 0 ? a / f.alpha : a;
-            return f.alpha * f.beta * (T(1) - tanh * tanh);
+            a = f.alpha * f.beta * (T(1) - tanh * tanh);
+            break;
         }
-        case Activation::elu: return a > 0 ? all(T(1)) : a + f.alpha;
-        case Activation::softplus: return -exp_minus_1_below_0<T>(-a);
-        default: return all(T(1));
+        case Activation::elu: a = a > 0 ? all(T(1)) : a + f.alpha; break;
+        case Activation::softplus: a = -exp_minus_1_below_0<T>(-a); break;
+        default: a = all(T(1));
     }
+}
+
+template <class T> INLINE Vec<T> slope(const Function<T>& f, Vec<T> a) {
+    if (f.kind == Activation::sigmoid) return a - a * a;
+    if (f.kind == Activation::tanh) return T(1) - a * a;
+    slope_rare<T>(f, a);
+    return a;
 }
 
 // z clipped to ±limit; `inside` (a byte a unit, if not null) says where it was not.
