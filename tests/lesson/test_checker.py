@@ -279,7 +279,8 @@ def test_all_together_has_a_limit_too_and_is_told_while_it_lasts(monkeypatch):
         "nothing passed yet; still open: lstm_cell_step, lstm_forward, lstm_output_layer"
     )
     lines = screen.getvalue().split("\r")
-    assert re.fullmatch("still checking mine, in lstm_cell_step: [0-9] s *", lines[1])
+    where = "(in lstm_cell_step|while it was loaded)"  # on a busy machine it takes a while
+    assert re.fullmatch(f"still checking mine, {where}: [0-9] s *", lines[1])
     assert lines[-2:] == [" " * 78, ""]
     screen.isatty = lambda: False
     run("import time\n" + slow)
