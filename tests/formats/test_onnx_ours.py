@@ -6,6 +6,7 @@ The files are from tests/fixtures/make_onnx_ours.py; reading needs no onnx packa
 from __future__ import annotations
 
 import json
+import re
 import time
 import tracemalloc
 from pathlib import Path
@@ -282,7 +283,8 @@ HOSTILE = {
     "a name twice": ('{"format": 1, "format": 1}', "a name comes twice"),
     "nan": ('{"format": NaN}', "NaN is not JSON"),
     "deep": ("[" * 100_000, "it has more parts than one needs"),
-    "deep enough": ('{"a":' * 4000 + "1" + "}" * 4000, "it is not proper JSON"),
+    # How deep JSON may be is up to the version of Python.
+    "deep enough": ('{"a":' * 4000 + "1" + "}" * 4000, "not proper JSON|its format is None"),
     "a million parts": ('{"format": [' + "[]," * 40_000 + "1]}", "more parts"),
     "a long text that is no ASCII": (
         f'{{"a": "{"x" * 3_000_000}\\ud83d\\ude00"}}',
@@ -297,7 +299,7 @@ def test_an_entry_may_be_any_text(name, tmp_path):
     fields, _ = taken_apart("node")
     text, words = HOSTILE[name]
     data = put_together(fields, text)
-    assert words in refusal(tmp_path, data)
+    assert re.search(words, refusal(tmp_path, data))
     tracemalloc.start()
     try:
         onnx.read(tmp_path / "m.onnx")
