@@ -13,17 +13,25 @@ from lstmkit.layers import LSTM, Sequential
 from lstmkit.shapes import InputError, shown
 
 
-def _language_model(config: dict[str, Any], arrays: dict[str, Any]) -> Any:
-    # Who opens an LSTM need not wait for the code that trains.
-    from lstmkit.tasks.language_model import LanguageModel
+def _task(kind: str) -> Callable[..., Any]:
+    """Return what makes a model for a task: who opens an LSTM need not wait for what trains."""
 
-    return LanguageModel.from_parameters(config, arrays)
+    def make(config: dict[str, Any], arrays: dict[str, Any]) -> Any:
+        from lstmkit import tasks
+
+        return getattr(tasks, kind).from_parameters(config, arrays)
+
+    return make
 
 
 _MAKERS: dict[str, Callable[..., Any]] = {
     "LSTM": LSTM.from_parameters,
     "Sequential": Sequential.from_parameters,
-    "LanguageModel": _language_model,
+    "LanguageModel": _task("LanguageModel"),
+    "SequenceClassifier": _task("SequenceClassifier"),
+    "SequenceRegressor": _task("SequenceRegressor"),
+    "SequenceTagger": _task("SequenceTagger"),
+    "Forecaster": _task("Forecaster"),
 }
 _IN_A_FOLDER = ("model.safetensors", "checkpoint.safetensors")
 
