@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lstmkit import losses
 from lstmkit.shapes import Array
 from lstmkit.tasks import sequences, targets
-from lstmkit.tasks.estimator import Estimator, classes_config, classes_of, softmax, weighted
+from lstmkit.tasks.estimator import Estimator
 from lstmkit.tasks.sequences import Sequences
 
 
@@ -54,17 +54,17 @@ class SequenceClassifier(Estimator):
 
     def _learn(self, y: Any, data: Sequences, classes: Any = None) -> Array:
         owner = self._owner
-        labels = targets.labels(owner, targets.one_each(owner, y, data.count))
+        labels = targets.labels(owner, targets.one_each(owner, y, data.size))
         known = labels
         if classes is not None:
             known = targets.labels(owner, np.asarray(classes))
-        self.classes_ = targets.at_least_two(owner, np.unique(known))
+        self.classes_ = targets.classes_in(owner, known)
         encoded = targets.encode(owner, labels, self.classes_)
         targets.weights_of(owner, self.class_weight, self.classes_, encoded)
         return encoded
 
     def _targets(self, y: Any, data: Sequences) -> Array:
-        labels = targets.one_each(self._owner, y, data.count)
+        labels = targets.one_each(self._owner, y, data.size)
         return targets.encode(self._owner, labels, self.classes_)
 
     def _outputs(self) -> int:
@@ -75,13 +75,20 @@ class SequenceClassifier(Estimator):
 
     def _loss(self, encoded: Array) -> Callable[..., tuple[float, Array]]:
         weights = targets.weights_of(self._owner, self.class_weight, self.classes_, encoded)
-        return losses.cross_entropy if weights is None else partial(weighted, weights)
+        return losses.cross_entropy if weights is None else partial(targets.weighted, weights)
 
     def _learned(self) -> dict[str, Any]:
-        return classes_config(self.classes_)
+        return targets.classes_config(self.classes_)
 
     def _restore(self, learned: dict[str, Any]) -> None:
-        self.classes_ = classes_of(self._owner, learned)
+        self.classes_ = targets.classes_of(self._owner, learned)
+
+    def _decide(self, found: Array) -> Array:
+        answers: Array = self.classes_[found.argmax(axis=-1)]
+        return answers
+
+    def _probabilities(self, found: Array) -> Array:
+        return targets.softmax(found)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> SequenceClassifier:
         """Learn from these sequences once, going on from what is known."""
@@ -91,17 +98,17 @@ class SequenceClassifier(Estimator):
     def predict(self, X: Any) -> Any:
         """Return the likeliest class of each sequence."""
         logits, data = self._run(X)
-        return sequences.in_kind(data, self.classes_[logits.argmax(axis=1)])
+        return sequences.in_kind(data, self._decide(logits))
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of every class, (n, classes) in the order of ``classes_``."""
-        return softmax(self._run(X)[0])
+        return self._probabilities(self._run(X)[0])
 
     def score(self, X: Any, y: Any) -> float:
         """Return the accuracy: the share of sequences whose class is right."""
         logits, data = self._run(X)
-        labels = targets.one_each(self._owner, y, data.count)
-        return float(np.mean(self.classes_[logits.argmax(axis=1)] == labels))
+        labels = targets.one_each(self._owner, y, data.size)
+        return float(np.mean(self._decide(logits) == labels))
 
     def loss(self, X: Any, y: Any) -> float:
         """Return the mean cross-entropy of new data in nats, without class weights."""

@@ -10,7 +10,7 @@ import numpy as np
 from lstmkit import losses
 from lstmkit.shapes import Array, InputError
 from lstmkit.tasks import sequences, targets
-from lstmkit.tasks.estimator import Estimator, r_squared
+from lstmkit.tasks.estimator import Estimator
 from lstmkit.tasks.scaling import Scaling
 from lstmkit.tasks.sequences import Sequences
 
@@ -51,14 +51,14 @@ class SequenceRegressor(Estimator):
 
     def _learn(self, y: Any, data: Sequences, classes: Any = None) -> Array:
         owner = self._owner
-        values = targets.values(owner, targets.one_each(owner, y, data.count, columns=True))
+        values = targets.values(owner, targets.one_each(owner, y, data.size, columns=True))
         self._one_column = values.ndim == 1
-        values = values.reshape(data.count, -1)
+        values = values.reshape(data.size, -1)
         self.target_scaling_ = Scaling.learn(owner, values, "standard", "y")
         return self.target_scaling_.apply(values, np.float64)
 
     def _targets(self, y: Any, data: Sequences) -> Array:
-        return self.target_scaling_.apply(self._values(y, data.count), np.float64)
+        return self.target_scaling_.apply(self._values(y, data.size), np.float64)
 
     def _values(self, y: Any, count: int) -> Array:
         """Return values (n, K), as many columns as were learned."""
@@ -90,6 +90,10 @@ class SequenceRegressor(Estimator):
     def _last_layers(self) -> dict[str, Any]:
         return self._target_layer()
 
+    def _decide(self, found: Array) -> Array:
+        values = self.target_scaling_.undo(found)
+        return values[:, 0] if self._one_column else values
+
     def partial_fit(self, X: Any, y: Any) -> SequenceRegressor:
         """Learn from these sequences once, going on from what is known."""
         found: SequenceRegressor = self._partial_fit(X, y)
@@ -98,13 +102,13 @@ class SequenceRegressor(Estimator):
     def predict(self, X: Any) -> Any:
         """Return the value of each sequence: (n,), or (n, K) where y was."""
         found, data = self._run(X)
-        values = self.target_scaling_.undo(found)
-        return sequences.in_kind(data, values[:, 0]) if self._one_column else values
+        values = self._decide(found)
+        return sequences.in_kind(data, values) if self._one_column else values
 
     def score(self, X: Any, y: Any) -> float:
         """Return R², the share of the variance that is explained; of several values the mean."""
         found, data = self._run(X)
-        return r_squared(self._values(y, data.count), self.target_scaling_.undo(found))
+        return targets.r_squared(self._values(y, data.size), self._decide(found))
 
     def loss(self, X: Any, y: Any) -> float:
         """Return the mean squared error of new data, in units of the variance of y in `fit`."""

@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 from lstmkit import losses
 from lstmkit.shapes import Array, InputError, one_of, positive_integer
 from lstmkit.tasks import sequences, targets
-from lstmkit.tasks.estimator import (
-    Estimator,
-    classes_config,
-    classes_of,
-    r_squared,
-    softmax,
-    weighted,
-)
+from lstmkit.tasks.estimator import Estimator
 from lstmkit.tasks.scaling import Scaling
 from lstmkit.tasks.sequences import Sequences
 
@@ -78,7 +71,7 @@ class SequenceTagger(Estimator):
         if self.task == "label":
             labels = targets.labels(owner, given)
             known = labels if classes is None else targets.labels(owner, np.asarray(classes))
-            self.classes_ = targets.at_least_two(owner, np.unique(known))
+            self.classes_ = targets.classes_in(owner, known)
             encoded = targets.encode(owner, labels, self.classes_)
             targets.weights_of(owner, self.class_weight, self.classes_, encoded)
             return encoded
@@ -101,7 +94,8 @@ class SequenceTagger(Estimator):
         values = targets.values(owner, given).reshape(len(given), -1)
         if values.shape[1] != self._columns_of_y:
             raise InputError(
-                f"{owner}: y has {values.shape[1]} columns; expected {self._columns_of_y}, as in fit"
+                f"{owner}: y has {values.shape[1]} columns; expected "
+                f"{self._columns_of_y}, as in fit"
             )
         if self.task == "value":
             return self.target_scaling_.apply(values, np.float64)
@@ -123,17 +117,17 @@ class SequenceTagger(Estimator):
         if self.task == "labels":
             return losses.binary_cross_entropy
         weights = targets.weights_of(self._owner, self.class_weight, self.classes_, encoded)
-        return losses.cross_entropy if weights is None else partial(weighted, weights)
+        return losses.cross_entropy if weights is None else partial(targets.weighted, weights)
 
     def _learned(self) -> dict[str, Any]:
         if self.task == "label":
-            return classes_config(self.classes_)
+            return targets.classes_config(self.classes_)
         shape = {"one_column": self._one_column, "outputs": self._columns_of_y}
         return shape | (self._target_config() if self.task == "value" else {})
 
     def _restore(self, learned: dict[str, Any]) -> None:
         if self.task == "label":
-            self.classes_ = classes_of(self._owner, learned)
+            self.classes_ = targets.classes_of(self._owner, learned)
             return
         self._columns_of_y = positive_integer(self._owner, "outputs", learned["outputs"])
         self._one_column = bool(learned["one_column"]) and self._columns_of_y == 1
@@ -153,12 +147,24 @@ class SequenceTagger(Estimator):
     def _decide(self, found: Array) -> Array:
         """From the network's predictions (tokens, K) to answers, one a step."""
         if self.task == "label":
-            return self.classes_[found.argmax(axis=1)]
+            labels: Array = self.classes_[found.argmax(axis=1)]
+            return labels
         if self.task == "labels":
             answers = (found > 0).astype(np.int64)
         else:
             answers = self.target_scaling_.undo(found)
         return answers[:, 0] if self._one_column else answers
+
+    def _probabilities(self, found: Array) -> Array:
+        if self.task == "value":
+            raise InputError(
+                f'{self._owner}: task is "value", which has no probabilities; call predict'
+            )
+        if self.task == "label":
+            return targets.softmax(found)
+        with np.errstate(over="ignore"):
+            chances: Array = 1 / (1 + np.exp(-found.astype(np.float64)))
+        return chances[:, 0] if self._one_column else chances
 
     def predict(self, X: Any) -> Any:
         """Return what every step is: as y was given, an array (n, T, ...) or a list."""
@@ -167,16 +173,8 @@ class SequenceTagger(Estimator):
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of every class, or that each label is on, for every step."""
-        if self.task == "value":
-            raise InputError(
-                f'{self._owner}: predict_proba has no meaning with task="value"; call predict'
-            )
         found, data = self._run(X)
-        if self.task == "label":
-            return sequences.steps_in_kind(data, softmax(found))
-        with np.errstate(over="ignore"):
-            found = 1 / (1 + np.exp(-found.astype(np.float64)))
-        return sequences.steps_in_kind(data, found)
+        return sequences.steps_in_kind(data, self._probabilities(found))
 
     def score(self, X: Any, y: Any) -> float:
         """Return the share of steps that are right (of ``"labels"``: of labels); of values R²."""
@@ -184,7 +182,7 @@ class SequenceTagger(Estimator):
         given = targets.one_a_step(self._owner, y, data.lengths, self.task != "label")
         answers = self._decide(found)
         if self.task == "value":
-            return r_squared(targets.values(self._owner, given), answers)
+            return targets.r_squared(targets.values(self._owner, given), answers)
         return float(np.mean(answers == given))
 
     def loss(self, X: Any, y: Any) -> float:
