@@ -339,7 +339,7 @@ def test_series_of_different_sizes_share_a_model():
     model = model_of(season=4, members=1).fit([small, large])
     assert model.sight_.local
     for one, size in ((small, 1), (large, 1e5)):
-        wrong = model.predict(known, [76])[0, :, 0, 0] - one.target[76:, 0]
+        wrong = model.predict(one, [76])[0, :, 0, 0] - one.target[76:, 0]
         assert np.abs(wrong).mean() < 1.0 * size
 
 
