@@ -89,6 +89,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "formats.onnx.reader": (4, 7),
     "formats": (4, 9),
     "tasks.text": (5, BASE),
+    "tasks.timeline": (5, BASE),
     "tasks.language_model": (5, FILE),
     "tasks": (5, DOOR),
     "flow": (6, FILE),
