@@ -92,6 +92,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.metrics": (5, BASE),
     "tasks.baselines": (5, 3),
     "tasks.transforms": (5, BASE),
+    "tasks.timeline": (5, BASE),
     "tasks.language_model": (5, FILE),
     "tasks.horizon": (5, 2),
     "tasks": (5, DOOR),
