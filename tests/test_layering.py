@@ -91,6 +91,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.text": (5, BASE),
     "tasks.metrics": (5, BASE),
     "tasks.baselines": (5, 3),
+    "tasks.backtest": (5, 4),
     "tasks.transforms": (5, BASE),
     "tasks.timeline": (5, BASE),
     "tasks.language_model": (5, FILE),

@@ -191,13 +191,9 @@ def _joined(arrays: Sequence[Array]) -> Array:
 def _figure(metric: str, value: float) -> str:
     if math.isnan(value):
         return "–"
-    return (
-        f"{value:.1%}"
-        if metric == "coverage"
-        else f"{value:,.4g}"
-        if value < 1e4
-        else f"{value:,.0f}"
-    )
+    if metric == "coverage":
+        return f"{value:.1%}"
+    return f"{value:#.4g}" if value < 999.95 else f"{value:,.1f}"
 
 
 # --------------------------------------------------------------------------- in one sentence
@@ -215,7 +211,7 @@ def _verdict(result: Backtest) -> str:
     count = len(by_origin[LSTM])
     better = int((by_origin[LSTM] < by_origin[best]).sum())
     where = f"better at {better} of {count} origins" if count > 1 else "at a single origin"
-    figures = f"its {metric} is {own:.4g}, that of {best} {other:.4g}"
+    figures = f"its {metric} is {own:#.3g}, that of {best} {other:#.3g}"
     share = abs(own / other - 1) if other else math.inf
     much = f"{share:.1%}" if math.isfinite(share) else "far"
     if own < other:
