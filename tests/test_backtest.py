@@ -155,7 +155,7 @@ def test_several_series_and_a_target_that_never_changes():
     assert result.table["LSTM"]["MAE"] == pytest.approx(np.concatenate(errors).mean())
     quiet = run(Fixed(1.0), [series(np.full(12, 3.0))], origins=2)
     assert np.isnan(quiet.table["LSTM"]["MASE"])
-    assert "its MAE is 2.00," in quiet.verdict
+    assert "its MAE is 2.000," in quiet.verdict
     assert "–" in str(quiet)
 
 
@@ -257,8 +257,8 @@ def test_it_prints_as_a_table():
         "LSTM           2.000  2.236  0.5000   0.7833       50.0%\n"
         "ridge on lags  3.000  3.162  0.7500   0.7667      100.0%\n"
         "\n"
-        "The LSTM wins by 33.3% over ridge on lags, the best of the baselines (its MASE is 0.500, "
-        "that of ridge on lags 0.750; better at 2 of 2 origins); its intervals of 80% cover 50.0%."
+        "The LSTM wins by 33.3% over ridge on lags, the best of the baselines (its MASE is 0.5000, "
+        "that of ridge on lags 0.7500; better at 2 of 2 origins); its intervals of 80% cover 50.0%."
     )
     frame = result.frame()
     assert frame["method"] == ["LSTM", "ridge on lags"]

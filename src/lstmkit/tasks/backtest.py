@@ -211,7 +211,7 @@ def _verdict(result: Backtest) -> str:
     count = len(by_origin[LSTM])
     better = int((by_origin[LSTM] < by_origin[best]).sum())
     where = f"better at {better} of {count} origins" if count > 1 else "at a single origin"
-    figures = f"its {metric} is {own:#.3g}, that of {best} {other:#.3g}"
+    figures = f"its {metric} is {_figure(metric, own)}, that of {best} {_figure(metric, other)}"
     share = abs(own / other - 1) if other else math.inf
     much = f"{share:.1%}" if math.isfinite(share) else "far"
     if own < other:
