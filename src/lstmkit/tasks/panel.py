@@ -483,6 +483,10 @@ def _frame(
         if zone is not None and panel.timeline is not None and panel.timeline.zone is None:
             times = timelines.instants(times, zone)
         columns[panel.columns.time] = times
+    elif panel.columns.series is None and (index := table.counted_index()) is not None:
+        columns[index[0]] = index[1][len(panel.series[0].target) - 1] + index[2] * np.arange(
+            1, len(whole) + 1
+        )
     for k, name in enumerate(panel.columns.target):
         if quantiles is None:
             columns[name] = whole[:, k, 0]

@@ -4,7 +4,8 @@
     pandas, polars, pyarrow … ────┼─ Table ─ numbers, times, labels ─ … ─ frame ─ the same kind
     path of a CSV or Parquet file ┘
 
-Arrays, lists and dicts need NumPy alone; frames are read through narwhals, files by polars.
+Arrays, lists, dicts and CSV files need NumPy alone; frames are read through narwhals, Parquet by
+polars.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Table:
     index : list
         The names of a pandas index that may serve as columns; else empty.
     path : Path, optional
-        The file.
+        The file. Of a CSV file all columns are text, and are understood when they are used.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Table:
         native: Any = None,
         index: Sequence[Any] = (),
         path: Path | None = None,
+        lines: Sequence[int] = (),
         ndim: int = 2,
     ) -> None:
         self.kind = kind
@@ -60,6 +62,7 @@ class Table:
         self.path = path
         self._columns = columns
         self._native = native
+        self._lines = lines
         self._ndim = ndim
         self._read: dict[Any, Column] = {}
 
@@ -158,10 +161,20 @@ class Table:
                 return [name]
         return [name for name in self.names if self.column("", name).looks_like_times()]
 
+    def counted_index(self) -> tuple[Any, Array, int] | None:
+        """Return name, values and step of a pandas index that counts the rows; else None."""
+        if len(self.index) != 1:
+            return None
+        counts = self.column("", self.index[0]).values
+        steps = np.unique(np.diff(counts)) if counts.dtype.kind in "iu" else np.empty(0)
+        if len(counts) == 1 and counts.dtype.kind in "iu":
+            steps = np.ones(1)
+        return (self.index[0], counts, int(steps[0])) if len(steps) == 1 else None
+
     def place(self, row: int) -> str:
         """Say where the user finds a row: the line of a CSV file, or the number from 0 on."""
-        if self.path is not None and self._native is None:
-            return f"line {row + 2} of {self.path.name}"
+        if self.path is not None and self._lines:
+            return f"line {self._lines[row]} of {self.path.name}"
         return f"row {row} (the first is row 0)"
 
     # ------------------------------ answering
@@ -192,8 +205,7 @@ class Table:
         if self.kind == "dict":
             return {name: _as_array(value) for name, value in values.items()}
         if self._native is None:  # a CSV file
-            import polars
-
+            polars = _extra("data", "polars", "holds the answer for a CSV file")
             return polars.DataFrame({str(name): value for name, value in values.items()})
         return _native_frame(self, values)
 
@@ -292,82 +304,67 @@ def _some(values: Any) -> str:
 def _file(owner: str, path: Path) -> Table:
     with open(path, "rb") as file:
         start = file.read(4)
-    polars = _extra(owner, "polars", f"reads {path.name}")
     if start == b"PAR1":
-        frame = _guarded(owner, path, lambda: polars.read_parquet(path))
-        table = _frame(owner, frame)
+        table = _frame(owner, _parquet(owner, path))
         table.path = path
         return table
-    header, separator = _header(owner, path)
-    frame = _guarded(
-        owner,
-        path,
-        lambda: polars.read_csv(
-            path,
-            separator=separator,
-            infer_schema=False,
-            has_header=False,
-            skip_rows=1,
-            new_columns=header,
-            missing_utf8_is_empty_string=True,
-        ),
-        empty=polars.DataFrame({name: [] for name in header}),
-    )
-    if frame.width != len(header):
-        raise InputError(
-            f"{owner}: {path.name} names {len(header)} columns in line 1 and has {frame.width} in "
-            "line 2; expected as many (correct the file)"
-        )
-    lists = {name: frame[name].to_list() for name in header}
-    rows = frame.height
-    while rows and not any(values[rows - 1] for values in lists.values()):
-        rows -= 1  # empty lines at the end
-    columns = {name: from_objects(values[:rows]) for name, values in lists.items()}
-    return Table("frame", columns, rows, path=path)
-
-
-def _header(owner: str, path: Path) -> tuple[list[str], str]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            line = file.readline(1 << 20)
+            return _csv(owner, path, file)
     except UnicodeDecodeError:
         raise InputError(
             f"{owner}: {path.name} is not UTF-8 text; expected a CSV or Parquet file (save it as "
             "CSV in UTF-8)"
         ) from None
-    separator = max(",;\t", key=line.count)
-    names = [name.strip() for name in next(csv.reader([line], delimiter=separator), [])]
-    if not any(names):
+    except csv.Error as error:
+        raise InputError(f"{owner}: {path.name} cannot be read as CSV: {shown(error)}") from None
+
+
+def _csv(owner: str, path: Path, file: TextIO) -> Table:
+    first = file.readline(1 << 20)
+    separator = max(",;\t", key=first.count)
+    names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    if not all(names):
+        what = f"no name for column {names.index('') + 1}" if any(names) else "no names"
         raise InputError(
-            f"{owner}: {path.name} has no names in line 1; expected a CSV file that begins with "
-            "the columns' names"
+            f"{owner}: {path.name} has {what} in line 1; expected a CSV file that begins with the "
+            "names of its columns"
         )
-    double = {name for name in names if names.count(name) > 1}
+    double = [name for name in names if names.count(name) > 1]
     if double:
         raise InputError(
-            f"{owner}: {path.name}, line 1: the column {shown(repr(min(double)))} occurs "
-            f"{names.count(min(double))} times; expected each name once (rename them)"
+            f"{owner}: {path.name}, line 1: the column {shown(repr(double[0]))} occurs "
+            f"{names.count(double[0])} times; expected each name once (rename them)"
         )
-    return names, separator
+    reader = csv.reader(file, delimiter=separator)
+    rows, lines = [], []
+    for fields in reader:
+        if len(fields) == len(names) or not fields:
+            rows.append(fields or [""] * len(names))
+            lines.append(reader.line_num + 1)
+            continue
+        raise InputError(
+            f"{owner}: line {reader.line_num + 1} of {path.name} has {len(fields)} fields; "
+            f"expected {len(names)}, as line 1 has (correct the file)"
+        )
+    while rows and not any(rows[-1]):
+        rows.pop()  # empty lines at the end
+    columns = {name: from_objects([row[k] for row in rows]) for k, name in enumerate(names)}
+    return Table("frame", columns, len(rows), path=path, lines=lines)
 
 
-def _guarded(owner: str, path: Path, read: Any, empty: Any = None) -> Any:
+def _parquet(owner: str, path: Path) -> Any:
     """Read a file with polars; a file that it cannot read is one line."""
-    polars = _extra(owner, "polars", "reads files")
+    polars = _extra(owner, "polars", "reads Parquet")
     try:
-        return read()
-    except polars.exceptions.NoDataError:
-        return empty
-    except (polars.exceptions.PolarsError, UnicodeDecodeError) as error:
+        return polars.read_parquet(path)
+    except polars.exceptions.PolarsError as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
     except BaseException as error:  # polars' own panics are no Exceptions
         if type(error).__name__ != "PanicException":
             raise
         why = "it is damaged"
-    raise InputError(
-        f"{owner}: {path.name} cannot be read: {shown(why)} (expected a CSV file in UTF-8 with as "
-        "many fields in every line, or a Parquet file)"
-    ) from None
+    raise InputError(f"{owner}: {path.name} cannot be read as Parquet: {shown(why)}")
 
 
 # ------------------------------ frames
