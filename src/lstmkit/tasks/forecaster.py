@@ -21,6 +21,8 @@ from lstmkit.shapes import Array, InputError, positive_integer, shown
 from lstmkit.tasks import backtest, metrics, panel, remembered, timeline
 from lstmkit.tasks.backtest import Backtest
 from lstmkit.tasks.horizon import HorizonModel, Series
+from lstmkit.tasks.horizon_choice import transformed
+from lstmkit.tasks.horizon_windows import lay_out
 from lstmkit.tasks.panel import Panel
 from lstmkit.tasks.parameters import Parameters, not_fitted
 
@@ -116,7 +118,7 @@ class Forecaster(Parameters):
         dropout: float = 0.0,
         season: int | None = None,
         transform: str = "auto",
-        members: int = 3,
+        members: int = 5,
         calendar: bool = True,
         missing: str = "error",
         epochs: int = 100,
@@ -210,7 +212,7 @@ class Forecaster(Parameters):
             model.fit(self._arrays(read), progress=progress, metrics=metrics, **options)
         self.model_, self.context_, self.season_ = model, context, season
         self.columns_, self.timeline_ = read.columns, read.timeline
-        self.result_: training.TrainingResult | None = (model.results_ or [None])[0]
+        self.result_: training.TrainingResult | None = next(iter(model.results_), None)
         self._end = remembered.tail(read, context)
         return self
 
@@ -457,8 +459,9 @@ class Forecaster(Parameters):
             model = self._model(context, season, seed)
             return model.fit(training_part, progress=progress, **options)
 
-        table = read.table
-        plain = isinstance(table, list) or table.kind in ("array", "list")
+        frame_of: Any = dict
+        if not isinstance(read.table, list) and read.table.kind not in ("array", "list"):
+            frame_of = read.table.frame
         with _speaking():
             return backtest.backtest(
                 learn,
@@ -475,7 +478,7 @@ class Forecaster(Parameters):
                 origins=origins,
                 stride=stride,
                 refit=refit,
-                frame_of=dict if plain else table.frame,
+                frame_of=frame_of,
             )
 
     # ------------------------------ looking inside
@@ -487,9 +490,12 @@ class Forecaster(Parameters):
         context, then the steps that are forecast.
         """
         arrays = self._arrays(self._read(data, future))
-        with _speaking():
-            steps = [self.model_.windows(one, [len(one.target)]).steps for one in arrays]
-        return self.model_.networks_[0].lstm.trace(np.concatenate(steps))
+        model, steps = self.model_, list[Array]()
+        for one in arrays:
+            rows, _ = lay_out(transformed([one], model.power_), model.horizon)
+            view = model.sight_.windows(rows, np.array([len(one.target)]), model.dtype)
+            steps.append(view.window.steps)
+        return model.networks_[0].lstm.trace(np.concatenate(steps))
 
     # ------------------------------ scikit-learn's conventions
 
@@ -571,18 +577,21 @@ class Forecaster(Parameters):
         one.columns_, one.timeline_ = one._end.columns, one._end.timeline
         one.result_ = None
         expected = one._model(one.context_, one.season_, one.model_.seed)
-        for name in HorizonModel.ARGUMENTS:
-            if getattr(expected, name) != getattr(one.model_, name):
+        for name in HorizonModel.__init__.__kwdefaults__ or ():
+            wanted, has = (getattr(model, name) for model in (expected, one.model_))
+            if name == "quantiles" and has is not None:
+                has = tuple(has)
+            if wanted != has:
                 raise InputError(f"{_OWNER}: {name} of the network is not that of the arguments")
         if {one.context, one.season} - {None, one.context_, one.season_}:
             raise InputError(f"{_OWNER}: context or season is not that of the network")
         panel.enough(_OWNER, one._end, one.context_, "context")
         for series in one._arrays(one._end):
             widths = tuple(array.shape[1] for array in series)
-            wanted = (one.model_.targets_, one.model_.past_, one.model_.known_)
-            if widths != wanted:
+            own = one.model_.sight_.sizes
+            if widths != own:
                 raise InputError(
-                    f"{_OWNER}: the ends have (targets, past, known) = {widths}; expected {wanted}"
+                    f"{_OWNER}: the ends have (targets, past, known) = {widths}; expected {own}"
                 )
         return one
 
@@ -609,6 +618,4 @@ def _speaking() -> Iterator[None]:
 def _same_names(what: str, found: Mapping[str, Any], expected: Sequence[str]) -> None:
     strange = sorted(map(str, set(found) ^ set(expected)))
     if strange:
-        raise InputError(
-            f"{_OWNER}: {what} lacks, or should not have, {shown(', '.join(strange))}"
-        )
+        raise InputError(f"{_OWNER}: {what} lacks, or should not have, {shown(', '.join(strange))}")

@@ -33,13 +33,9 @@ def ends(panel: Panel) -> list[int]:
     """Return how many steps before the latest end of all each series ends; 0 without times."""
     if panel.times is None or panel.timeline is None:
         return [0] * len(panel.series)
-    last = [
-        own[len(one.target) - 1] for own, one in zip(panel.times, panel.series, strict=True)
-    ]
+    last = [own[len(one.target) - 1] for own, one in zip(panel.times, panel.series, strict=True)]
     latest = max(last)
-    return [
-        int(timelines.positions(np.array([end, latest]), panel.timeline)[1]) for end in last
-    ]
+    return [int(timelines.positions(np.array([end, latest]), panel.timeline)[1]) for end in last]
 
 
 # ------------------------------ what is known ahead
@@ -159,7 +155,11 @@ def restored(owner: str, found: Mapping[str, Any], numbers: Mapping[str, Array])
     if set(numbers) != expected:
         raise InputError(f"{owner}: the ends of the series are not whole")
     counts = _counts(owner, numbers["rows"], (len(names), 2))
-    widths = {"target": len(columns.target), "past": len(columns.past), "known": len(columns.future)}
+    widths = {
+        "target": len(columns.target),
+        "past": len(columns.past),
+        "known": len(columns.future),
+    }
     totals = {"target": counts[:, 0], "past": counts[:, 0], "known": counts[:, 1]}
     parts: dict[str, list[Array]] = {}
     for name, width in widths.items():
