@@ -218,7 +218,8 @@ class RidgeOnLags(Baseline):
             if held_out.any() and others.any():
                 model = ridge(alpha=self.penalty_).fit(x[others], y[others])
                 errors[held_out] = y[held_out] - model.predict(x[held_out]).reshape(-1, y.shape[1])
-        return errors.reshape(steps)
+        shaped: Array = errors.reshape(steps)
+        return shaped
 
     def _inputs(self, series: Series, origins: Array, index: int) -> Array:
         """Each window as one row of numbers."""
