@@ -91,6 +91,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.text": (5, BASE),
     "tasks.timeline": (5, BASE),
     "tasks.columns": (5, BASE),
+    "tasks.tsfile": (5, BASE),
     "tasks.tables": (5, 2),
     "tasks.panel": (5, 3),
     "tasks.language_model": (5, FILE),
