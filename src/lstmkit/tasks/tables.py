@@ -117,8 +117,6 @@ class Table:
 
     def column(self, owner: str, name: Any) -> Column:
         """Return a column, or say which there are."""
-        if name in self._read:
-            return self._read[name]
         known = [*self.names, *self.index]
         if name not in known:
             near = difflib.get_close_matches(str(name), [str(other) for other in known], 1)
@@ -129,6 +127,8 @@ class Table:
                 f"{owner}: there is no column {shown(repr(name))}; the columns are "
                 f"{shown(some, 600)}{more}{hint}"
             )
+        if name in self._read:
+            return self._read[name]
         if self._frame is None:
             self._read[name] = Column(name, self._columns[name])
         else:
@@ -315,7 +315,7 @@ def _csv(owner: str, path: Path, file: TextIO) -> Table:
     first = file.readline(1 << 20)
     separator = max(",;\t", key=first.count)
     names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
-    if not all(names):
+    if not names or not all(names):
         what = f"no name for column {names.index('') + 1}" if any(names) else "no names"
         raise InputError(
             f"{owner}: {path.name} has {what} in line 1; expected a CSV file that begins with the "

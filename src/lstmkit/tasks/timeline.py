@@ -107,8 +107,8 @@ def detect(
     ordered(owner, column, times, place)
     if len(times) < 2:
         raise InputError(
-            f"{owner}: column {shown(repr(column))} has {len(times)} times; expected at least 2, "
-            "to see the step between them (give more rows)"
+            f"{owner}: column {shown(repr(column))} holds {len(times)} of the 2 times that it "
+            "takes to see the step between them (give more rows, or time=False to count rows)"
         )
     timeline = _rule(times)._replace(zone=zone)
     _regular(owner, column, times, timeline, place, gaps)
