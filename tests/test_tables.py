@@ -249,6 +249,11 @@ def test_other_times_and_what_they_come_back_as():
         ([1.5, 2.5], "holds numbers with decimals; expected times"),
         ([True, False], "holds booleans; expected times"),
         ([1, "2024"], "holds values of several types"),
+        ([1, 2**70], "row 1 (the first is row 0): is 1180591620717411303424; expected a time, or"),
+        (
+            np.array([2**63], np.uint64),
+            "is 9223372036854775808; expected a time, or a whole number",
+        ),
         ([None, None], "holds values of several types, or none; expected times"),
     ],
 )
