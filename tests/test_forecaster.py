@@ -15,7 +15,7 @@ from lstmkit.shapes import InputError
 from lstmkit.tasks import metrics
 from lstmkit.tasks.forecaster import Forecaster
 
-SMALL = {"hidden_size": 3, "members": 1, "epochs": 2, "random_state": 0}
+SMALL = {"hidden_size": 3, "members": 1, "epochs": 2, "transform": "none", "random_state": 0}
 MONTHS = np.datetime64("2000-01") + np.arange(60)
 Y = 100 + np.arange(60.0) + 10 * np.sin(np.arange(60) * np.pi / 6)
 Y += np.random.default_rng(0).normal(size=60)
