@@ -30,6 +30,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "corpus": (1, FILE),
     "sampling": (1, FILE),
     "progress": (1, FILE),
+    "tensorboard": (1, FILE),
     "interrupts": (1, FILE),
     "naming": (1, FILE),
     "run": (2, FILE),
@@ -154,6 +155,7 @@ AT_THE_TOP_OF = {
 INSIDE_A_FUNCTION_OF = {
     "progress": {"rich"},
     "showing": {"rich"},
+    "tensorboard": {"tensorboardX"},
     "cli": {"typer", "rich"},
     "plots.base": {"matplotlib"},
     "plots.curves": {"matplotlib"},  # for the type checker alone
