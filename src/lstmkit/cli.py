@@ -112,6 +112,9 @@ class Tokens(str, Enum):
 
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the folder's earlier model.")]
+TensorBoard = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder for TensorBoard's curves of the run.")
+]
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file, or a run's folder.")]
 
 
@@ -189,6 +192,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the folder's checkpoint stands.")
     ] = False,
+    tensorboard: TensorBoard = None,
     force: Force = False,
 ) -> None:
     """Train on your own text: as the demo, with your settings.
@@ -228,6 +232,7 @@ def train(
             "learning_rate": learning_rate,
             "patience": patience,
             "resume": resume,
+            "tensorboard": tensorboard,
         }
         if not _study(model, parts, folder, path.resolve().name, seed, settings):
             _fail(
