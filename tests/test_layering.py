@@ -91,6 +91,8 @@ FLOORS: dict[str, tuple[int, int]] = {
     "formats": (4, 9),
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
+    "tasks.summaries": (5, BASE),
+    "tasks.labelled": (5, 3),
     "tasks": (5, DOOR),
     "flow": (6, FILE),
     "loading": (6, FILE),
@@ -138,6 +140,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "lesson.session": (7, 8),
     "lesson": (7, 9),
     "formats_cli": (8, FILE),
+    "tasks_cli": (8, FILE),
     "lesson_cli": (8, FILE),  # commands that cli.py mounts
     "cli": (9, FILE),
     "__main__": (10, FILE),  # python -m lstmkit
@@ -150,12 +153,14 @@ AT_THE_TOP_OF = {
     "cli": {"numpy", "safetensors", "typer", "rich"},
     "formats_cli": {"typer"},
     "lesson_cli": {"numpy", "typer"},
+    "tasks_cli": {"numpy", "typer"},
 }
 # ... and inside a function, when it is called (or for the type checker alone).
 INSIDE_A_FUNCTION_OF = {
     "progress": {"rich"},
     "showing": {"rich"},
     "tensorboard": {"tensorboardX"},
+    "tasks.summaries": {"sklearn"},
     "cli": {"typer", "rich"},
     "plots.base": {"matplotlib"},
     "plots.curves": {"matplotlib"},  # for the type checker alone
