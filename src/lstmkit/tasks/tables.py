@@ -1,0 +1,546 @@
+"""A user's data as a table of columns, and answers in the kind of table that came in.
+
+    array, list, dict of columns ─┐
+    pandas, polars, pyarrow … ────┼─ Table ─ numbers, times, labels ─ … ─ frame ─ the same kind
+    path of a CSV or Parquet file ┘
+
+Arrays, lists, dicts and CSV files need NumPy alone; frames are read through narwhals, Parquet by
+polars.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmkit.shapes import Array, InputError, shown
+from lstmkit.tasks.columns import Column, from_objects
+
+INDEX = "index"  # what the index of a pandas frame is called where it has no name
+_INSTALL = 'install it with: pip install "lstmkit[tasks]"'
+
+
+class Table:
+    """Named columns of equal length; made by `Table.of`.
+
+    Attributes
+    ----------
+    kind : {"array", "list", "dict", "frame", "series"}
+        What came in. A file is a "frame" (of polars). A "series" is one of pandas or polars.
+    names : list
+        The columns' names, in their order: of an array 0 to F - 1.
+    rows : int
+    index : list
+        The names of a pandas index that may serve as columns; else empty.
+    path : Path, optional
+        The file. Of a CSV file all columns are text, and are understood when they are used.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        columns: Mapping[Any, Any],
+        rows: int,
+        *,
+        native: Any = None,
+        index: Sequence[Any] = (),
+        path: Path | None = None,
+        lines: Sequence[int] = (),
+        ndim: int = 2,
+    ) -> None:
+        self.kind = kind
+        self.names = [name for name in columns if name not in index or native is None]
+        self.rows = rows
+        self.index = list(index)
+        self.path = path
+        self._columns = columns
+        self._native = native
+        self._lines = lines
+        self._ndim = ndim
+        self._read: dict[Any, Column] = {}
+
+    @classmethod
+    def of(cls, owner: str, data: Any) -> Table:
+        """Make a table of an array, a list, a dict, a frame, a series or a path.
+
+        Parameters
+        ----------
+        owner
+            Who speaks, for messages.
+        data
+            An array (T,) or (T, F), or nested lists of that shape; a structured array; a dict from
+            names to columns (T,); a frame or series of pandas, polars, pyarrow or another library
+            that narwhals knows, in memory; or the path of a CSV or Parquet file. A CSV file begins
+            with the columns' names; its separator is a comma, a semicolon or a tab; all of it is
+            read as text and understood when a column is used.
+
+        Raises
+        ------
+        InputError
+            If data is none of these, has no rows or no columns, or has two columns of one name.
+        OSError
+            If a file cannot be read.
+
+        Examples
+        --------
+        >>> table = Table.of("example", {"month": ["1949-01", "1949-02"], "passengers": [112, 118]})
+        >>> table.names, table.rows
+        (['month', 'passengers'], 2)
+        >>> table.numbers("example", "passengers")
+        array([112., 118.])
+        """
+        if isinstance(data, Table):
+            return data
+        if isinstance(data, str | os.PathLike):
+            table = _file(owner, Path(data))
+        elif isinstance(data, Mapping):
+            table = _dict(owner, data)
+        elif isinstance(data, np.ndarray | list | tuple):
+            table = _array(owner, data)
+        else:
+            table = _frame(owner, data)
+        if not table.names or table.rows == 0:
+            what = "columns" if not table.names else "rows"
+            raise InputError(f"{owner}: data has no {what}; expected at least one (give some data)")
+        return table
+
+    @property
+    def one_axis(self) -> bool:
+        """Whether the data was an array or a list (T,) of numbers."""
+        return self._ndim == 1
+
+    # ------------------------------ reading
+
+    def column(self, owner: str, name: Any) -> Column:
+        """Return a column, or say which there are."""
+        if name in self._read:
+            return self._read[name]
+        if isinstance(name, list | dict | set) or name not in self._columns:
+            known = [*self.names, *self.index]
+            near = difflib.get_close_matches(str(name), [str(other) for other in known], 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            some = ", ".join(repr(other) for other in known[:20])
+            more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+            raise InputError(
+                f"{owner}: there is no column {shown(repr(name))}; the columns are "
+                f"{shown(some, 600)}{more}{hint}"
+            )
+        self._read[name] = _column(name, self._columns[name])
+        return self._read[name]
+
+    def numbers(self, owner: str, name: Any) -> NDArray[np.float64]:
+        """Return a column (rows,) as float64, missing values as nan; see `Column.numbers`."""
+        return self.column(owner, name).numbers(owner, self.place)
+
+    def times(self, owner: str, name: Any) -> Array:
+        """Return a column (rows,) as ``datetime64`` or int64, see `Column.times`.
+
+        Where it has a `zone`, these are instants (UTC).
+        """
+        return self.column(owner, name).times(owner, self.place)
+
+    def zone(self, owner: str, name: Any) -> str | None:
+        """Return the zone of a column of times, after `times` was called."""
+        return self.column(owner, name).zone
+
+    def labels(self, owner: str, name: Any) -> list[Any]:
+        """Return a column (rows,) as Python objects that can be keys; none may be missing."""
+        return self.column(owner, name).labels(owner, self.place)
+
+    def time_columns(self) -> list[Any]:
+        """Return the names of the columns that hold times; an index of times goes before all."""
+        for name in self.index:
+            if self.column("", name).looks_like_times():
+                return [name]
+        return [name for name in self.names if self.column("", name).looks_like_times()]
+
+    def counted_index(self) -> tuple[Any, Array, int] | None:
+        """Return name, values and step of a pandas index that counts the rows; else None."""
+        if len(self.index) != 1:
+            return None
+        counts = self.column("", self.index[0]).values
+        steps = np.unique(np.diff(counts)) if counts.dtype.kind in "iu" else np.empty(0)
+        if len(counts) == 1 and counts.dtype.kind in "iu":
+            steps = np.ones(1)
+        return (self.index[0], counts, int(steps[0])) if len(steps) == 1 else None
+
+    def place(self, row: int) -> str:
+        """Say where the user finds a row: the line of a CSV file, or the number from 0 on."""
+        if self.path is not None and self._lines:
+            return f"line {self._lines[row]} of {self.path.name}"
+        return f"row {row} (the first is row 0)"
+
+    # ------------------------------ answering
+
+    def frame(self, columns: Mapping[Any, Any]) -> Any:
+        """Return columns as the kind of data that this table was made of.
+
+        Parameters
+        ----------
+        columns
+            From names to arrays (n,) or lists. A name of this table gets that column's dtype back:
+            times (given as `times` returns them) their unit, zone and form, labels their own.
+
+        Returns
+        -------
+        data
+            Of an array one of floats, (n, columns), or (n,) of one axis and one column; of a list
+            nested lists; of a dict a dict of arrays; of a frame one of the same library; of a
+            series a series, or a frame if there are several columns. pandas gets its index back
+            where a column is of the index. Of a CSV file a frame of polars, whose times are text
+            in the form of the file.
+        """
+        values = {name: self._restored(name, value) for name, value in columns.items()}
+        if self.kind in ("array", "list"):
+            stacked = np.stack([np.asarray(value) for value in values.values()], axis=1)
+            answer = stacked[:, 0] if self._ndim == 1 and stacked.shape[1] == 1 else stacked
+            return answer if self.kind == "array" else answer.tolist()
+        if self.kind == "dict":
+            return {name: _as_array(value) for name, value in values.items()}
+        if self._native is None:  # a CSV file
+            polars = _extra("data", "polars", "holds the answer for a CSV file")
+            return polars.DataFrame({str(name): value for name, value in values.items()})
+        return _native_frame(self, values)
+
+    def _restored(self, name: Any, value: Any) -> Any:
+        column = self._read.get(name)
+        if column is None or not isinstance(value, np.ndarray) or value.dtype.kind not in "Mi":
+            return value
+        return column.restored(value)
+
+
+def _as_array(value: Any) -> Any:
+    return from_objects(value) if isinstance(value, list) else value
+
+
+def _column(name: Any, source: Any) -> Column:
+    """Read a column of whatever holds it."""
+    if isinstance(source, np.ndarray):
+        return Column(name, source)
+    return _narwhals_column(name, source) if hasattr(source, "dtype") else source()
+
+
+# ------------------------------ arrays, lists, dicts
+
+
+def _array(owner: str, data: Any) -> Table:
+    kind = "array" if isinstance(data, np.ndarray) else "list"
+    if isinstance(data, np.ma.MaskedArray):
+        data = np.ma.filled(data.astype(np.float64), np.nan)
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        return Table("dict", {name: data[name] for name in data.dtype.names}, len(data))
+    if kind == "list":
+        rows = [row for row in data if isinstance(row, list | tuple | np.ndarray)]
+        widths = {len(row) for row in rows}
+        if len(widths) > 1 or (rows and len(rows) < len(data)):
+            raise InputError(
+                f"{owner}: data is a list whose rows differ in length ({_some(widths)}); expected "
+                "(time,) or (time, columns) (many series: a list of NumPy arrays)"
+            )
+    array = np.asarray(data) if kind == "array" else _nested(data)
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"{owner}: data has shape {array.shape}; expected (time,) or (time, columns) (many "
+            "series: a list of arrays, one each)"
+        )
+    table = array[:, None] if array.ndim == 1 else array
+    columns = {k: table[:, k] for k in range(table.shape[1])}
+    return Table(kind, columns, len(array), ndim=array.ndim)
+
+
+def _nested(data: Any) -> Array:
+    flat = [list(row) if isinstance(row, list | tuple | np.ndarray) else row for row in data]
+    if flat and isinstance(flat[0], list):
+        objects = np.empty((len(flat), len(flat[0])), object)
+        for k, row in enumerate(flat):
+            for m, item in enumerate(row):
+                objects[k, m] = item
+    else:
+        return from_objects(flat)
+    if all(type(item) in (int, float) for item in objects.ravel().tolist()):
+        return objects.astype(np.float64)
+    return objects
+
+
+def _dict(owner: str, data: Mapping[Any, Any]) -> Table:
+    columns: dict[Any, Array] = {}
+    for name, values in data.items():
+        if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+            raise InputError(
+                f"{owner}: column {shown(repr(name))} is {shown(repr(values), 60)}; expected a "
+                "column of values"
+            )
+        array = from_objects(values if isinstance(values, list | tuple) else np.asarray(values))
+        if array.ndim != 1:
+            raise InputError(
+                f"{owner}: column {shown(repr(name))} has shape {array.shape}; expected (rows,)"
+            )
+        columns[name] = array
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
+        raise InputError(
+            f"{owner}: column {shown(repr(short))} has {lengths[short]} rows and column "
+            f"{shown(repr(long))} has {lengths[long]}; expected as many in all"
+        )
+    return Table("dict", columns, next(iter(lengths.values()), 0))
+
+
+def _some(values: Any) -> str:
+    listed = sorted(values)
+    return ", ".join(map(str, listed[:4])) + (" …" if len(listed) > 4 else "")
+
+
+# ------------------------------ files
+
+
+def _file(owner: str, path: Path) -> Table:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start == b"PAR1":
+        table = _frame(owner, _parquet(owner, path))
+        table.path = path
+        return table
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return _csv(owner, path, file)
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{owner}: {path.name} is not UTF-8 text; expected a CSV or Parquet file (save it as "
+            "CSV in UTF-8)"
+        ) from None
+    except csv.Error as error:
+        raise InputError(f"{owner}: {path.name} cannot be read as CSV: {shown(error)}") from None
+
+
+def _csv(owner: str, path: Path, file: TextIO) -> Table:
+    first = file.readline(1 << 20)
+    separator = max(",;\t", key=first.count)
+    names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    if not all(names):
+        what = f"no name for column {names.index('') + 1}" if any(names) else "no names"
+        raise InputError(
+            f"{owner}: {path.name} has {what} in line 1; expected a CSV file that begins with the "
+            "names of its columns"
+        )
+    double = [name for name in names if names.count(name) > 1]
+    if double:
+        raise InputError(
+            f"{owner}: {path.name}, line 1: the column {shown(repr(double[0]))} occurs "
+            f"{names.count(double[0])} times; expected each name once (rename them)"
+        )
+    reader = csv.reader(file, delimiter=separator)
+    rows, lines = [], []
+    for fields in reader:
+        if len(fields) == len(names) or not fields:
+            rows.append(fields or [""] * len(names))
+            lines.append(reader.line_num + 1)
+            continue
+        raise InputError(
+            f"{owner}: line {reader.line_num + 1} of {path.name} has {len(fields)} fields; "
+            f"expected {len(names)}, as line 1 has (correct the file)"
+        )
+    while rows and not any(rows[-1]):
+        rows.pop()  # empty lines at the end
+    columns = {name: from_objects([row[k] for row in rows]) for k, name in enumerate(names)}
+    return Table("frame", columns, len(rows), path=path, lines=lines)
+
+
+def _parquet(owner: str, path: Path) -> Any:
+    """Read a file with polars; a file that it cannot read is one line."""
+    polars = _extra(owner, "polars", "reads Parquet")
+    try:
+        return polars.read_parquet(path)
+    except polars.exceptions.PolarsError as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except BaseException as error:  # polars' own panics are no Exceptions
+        if type(error).__name__ != "PanicException":
+            raise
+        why = "it is damaged"
+    raise InputError(f"{owner}: {path.name} cannot be read as Parquet: {shown(why)}")
+
+
+# ------------------------------ frames
+
+
+def _extra(owner: str, package: str, why: str) -> Any:
+    try:
+        return __import__(package)
+    except ImportError:
+        raise InputError(f"{owner}: {package} {why} and is not installed; {_INSTALL}") from None
+
+
+def _frame(owner: str, data: Any) -> Table:
+    if type(data).__module__.partition(".")[0] == "builtins" or data is None:
+        raise InputError(
+            f"{owner}: data is {shown(repr(data), 60)} ({type(data).__name__}); expected an array, "
+            "a dict of columns, a frame, or the path of a CSV or Parquet file"
+        )
+    narwhals = _extra(owner, "narwhals", "reads frames")
+    try:
+        frame = narwhals.from_native(data, eager_only=True, allow_series=True)
+        names = frame.columns if isinstance(frame, narwhals.DataFrame) else None
+    except narwhals.exceptions.DuplicateError:
+        names = [str(name) for name in data.columns]
+        double = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"{owner}: the column {shown(repr(double))} occurs {names.count(double)} times; "
+            "expected each name once (rename them)"
+        ) from None
+    except TypeError:
+        lazy = hasattr(data, "collect")
+        advice = "call its collect() first" if lazy else "expected an array, a frame or a path"
+        raise InputError(
+            f"{owner}: data is a {type(data).__name__}, which holds no rows in memory; {advice}"
+            if lazy
+            else f"{owner}: data is a {type(data).__name__}; {advice}"
+        ) from None
+    if names is None:
+        name = frame.name if frame.name not in (None, "") else 0
+        columns: dict[Any, Any] = {name: frame}
+    else:
+        columns = {name: _frame_column(frame, name) for name in names}
+    levels = _levels(data)
+    names = list(columns)
+    for name, values in levels.items():
+        columns.setdefault(name, values)
+    index = [name for name in levels if name not in names]
+    kind = "series" if not isinstance(frame, narwhals.DataFrame) else "frame"
+    return Table(kind, columns, len(frame), native=data, index=index)
+
+
+def _frame_column(frame: Any, name: Any) -> Any:
+    return frame[name] if isinstance(name, str) else lambda: _narwhals_column(name, frame[name])
+
+
+def _levels(data: Any) -> dict[Any, Any]:
+    """Return the levels of a pandas index, each as a series of narwhals."""
+    index = getattr(data, "index", None)
+    if type(data).__module__.partition(".")[0] != "pandas" or index is None:
+        return {}
+    import narwhals
+
+    levels = {}
+    for k, name in enumerate(index.names):
+        if name is None and index.nlevels > 1:
+            name = f"{INDEX} {k}"
+        values = index.get_level_values(k).to_series()
+        levels[INDEX if name is None else name] = narwhals.from_native(values, series_only=True)
+    return levels
+
+
+def _narwhals_column(name: Any, series: Any) -> Column:
+    import narwhals as nw
+
+    dtype = series.dtype
+    if dtype.is_integer() or dtype == nw.Boolean:
+        wide = dtype in (nw.Int128, nw.UInt128)
+        if not wide and series.null_count() == 0:
+            return Column(name, np.asarray(series.to_numpy()))
+        return Column(name, _floats(series))
+    if dtype.is_float() or dtype == nw.Decimal:
+        return Column(name, _floats(series))
+    if dtype in (nw.Date, nw.Datetime):
+        values = np.asarray(series.to_numpy())
+        zone = getattr(dtype, "time_zone", None)
+        return Column(name, from_objects(values), None if zone is None else str(zone))
+    items = from_objects(series.to_list()) if dtype != nw.Unknown else None
+    if dtype in (nw.String, nw.Object) and items is not None:
+        return Column(name, items)
+    if dtype in (nw.Categorical, nw.Enum):
+        return Column(name, items if items is not None else np.empty(0), kind="categories")
+    native = series.to_native()
+    if hasattr(getattr(native, "dtype", None), "freq"):  # pandas' Period: its first moment
+        return Column(name, native.dt.to_timestamp().to_numpy())
+    if getattr(getattr(native, "dtype", None), "kind", "") == "c":
+        return Column(name, np.asarray(native), kind="complex numbers")
+    objects = np.empty(len(series), object)
+    return Column(name, objects, kind=f"type {shown(str(dtype), 40)}")
+
+
+def _floats(series: Any) -> Array:
+    import narwhals as nw
+
+    return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
+
+
+def _native_frame(table: Table, values: Mapping[Any, Any]) -> Any:
+    """Make a frame, or a series, of the library that the table's data is of."""
+    data = table._native
+    if type(data).__module__.partition(".")[0] == "pandas":
+        return _pandas(table, values)
+    import narwhals as nw
+
+    frame = nw.from_native(data, eager_only=True, allow_series=True)
+    built = []
+    for name, value in values.items():
+        series = nw.new_series(str(name), value, backend=frame.implementation)
+        source = table._columns.get(name)
+        if source is not None and not (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+            series = _cast(series, source.dtype)
+        built.append(series)
+    if table.kind == "series" and len(built) == 1:
+        return built[0].alias(frame.name).to_native()
+    return nw.from_dict({s.name: s for s in built}, backend=frame.implementation).to_native()
+
+
+def _cast(series: Any, dtype: Any) -> Any:
+    import narwhals as nw
+
+    zone = getattr(dtype, "time_zone", None)
+    if zone is None:
+        return series.cast(dtype)
+    series = series.cast(nw.Datetime(dtype.time_unit))
+    return series.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+
+
+def _pandas(table: Table, values: Mapping[Any, Any]) -> Any:
+    pd = _extra("data", "pandas", "holds the data")
+
+    data = table._native
+    index = data.index
+    columns: dict[Any, Any] = {}
+    for name, value in values.items():
+        floats = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if name in table.index:
+            level = index.get_level_values(table.index.index(name))
+            columns[name] = _like(value, level)
+        elif name in table.names and table.kind == "frame" and not floats:
+            columns[name] = _like(value, data[name])
+        else:
+            columns[name] = value
+    ours = [name for name in columns if name in table.index]
+    answer = pd.DataFrame({name: v for name, v in columns.items() if name not in ours})
+    answer.columns.name = getattr(getattr(data, "columns", None), "name", None)
+    if len(ours) == 1:
+        answer.index = columns[ours[0]]
+        answer.index.name = None if ours[0] not in index.names else ours[0]
+        freq = getattr(index, "freq", None)
+        if freq is not None and isinstance(answer.index, pd.DatetimeIndex):
+            answer.index.freq = freq
+    elif ours:
+        names = [name if name in index.names else None for name in ours]
+        answer.index = pd.MultiIndex.from_arrays([columns[name] for name in ours], names=names)
+    if table.kind == "series" and answer.shape[1] == 1:
+        return answer.iloc[:, 0].rename(data.name)
+    return answer
+
+
+def _like(values: Any, original: Any) -> Any:
+    """Return times or labels as a pandas index of the dtype of an index or series."""
+    pd = _extra("data", "pandas", "holds the data")
+
+    dtype = original.dtype
+    if hasattr(dtype, "freq"):
+        return pd.PeriodIndex(pd.DatetimeIndex(values), freq=dtype.freq)
+    zone = getattr(dtype, "tz", None)
+    if zone is not None:
+        return pd.DatetimeIndex(values).tz_localize("UTC").tz_convert(zone).astype(dtype)
+    return pd.Index(values, dtype=dtype)
