@@ -111,6 +111,14 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.horizon_network": (5, 1),
     "tasks.horizon_choice": (5, 1),
     "tasks.horizon": (5, 2),
+    "tasks.sequences": (5, BASE),
+    "tasks.scaling": (5, BASE),
+    "tasks.targets": (5, BASE),
+    "tasks.network": (5, 2),
+    "tasks.estimator": (5, 3),
+    "tasks.classifier": (5, 4),
+    "tasks.regressor": (5, 4),
+    "tasks.tagger": (5, 4),
     "tasks": (5, 9),
     "flow": (6, FILE),
     "loading": (6, FILE),
@@ -184,6 +192,8 @@ INSIDE_A_FUNCTION_OF = {
     "plots.curves": {"matplotlib"},  # for the type checker alone
     "plots.inside": {"matplotlib"},
     "lesson.report": {"rich"},
+    "tasks.sequences": {"narwhals"},
+    "tasks.estimator": {"sklearn"},
     "formats.keras.writer": {"h5py"},
     "tasks.baselines": {"sklearn"},  # by import_module: it has no types
     "tasks.forecaster": {"sklearn"},
