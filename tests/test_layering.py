@@ -35,6 +35,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "naming": (1, FILE),
     "run": (2, FILE),
     "conventions": (2, FILE),
+    "datasets": (2, FILE),
     "engine.activations": (2, BASE),
     "engine.base": (2, BASE),
     "engine.masks": (2, FILE),
