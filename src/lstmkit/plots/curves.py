@@ -131,15 +131,21 @@ def training_curve(source: Any, *, loss: str = "loss", title: str = "Training") 
         if trained:
             x, y = _curve(trained, "step", "loss")
             if alone:
-                axes.plot(x, y, color=_TRAIN, linewidth=1, label="training, each report")
-            smooth = {"color": _SMOOTH, "linewidth": 2 if alone else 1}
+                few = {"marker": "."} if len(x) <= 20 else {}
+                axes.plot(x, y, color=_TRAIN, linewidth=1, label="training, each report", **few)
+            smooth: dict[str, Any] = {"color": _SMOOTH, "linewidth": 2 if alone else 1}
             axes.plot(x, _smooth(y), label=f"{mark}training, smoothed", **smooth)
             drawn.append(y)
         if checked:
             x, y = _curve(checked, "step", "validation_loss")
-            line = {"color": _VALIDATION, "linewidth": 1.5 if alone else 1}
+            line: dict[str, Any] = {"color": _VALIDATION, "linewidth": 1.5 if alone else 1}
             best = int(y.argmin())
-            point = {"marker": "o", "color": _VALIDATION, "linestyle": "none", "markersize": 7}
+            point: dict[str, Any] = {
+                "marker": "o",
+                "color": _VALIDATION,
+                "linestyle": "none",
+                "markersize": 7,
+            }
             words = f"best validation: {y[best]:.4g} at step {x[best]:,.0f}"
             axes.plot(x, y, label=f"{mark}validation", **line)
             axes.plot(x[best], y[best], label=words if alone else f"{mark}best validation", **point)

@@ -101,7 +101,12 @@ def _draw(new_figure: type[Figure], table: Array, names: list[str], title: str) 
         letter = min(small, 72 * cell * 0.92 / (0.6 * digits))
         for row, column in np.argwhere(table > 0):
             colour = "white" if share[row, column] > 0.55 else "black"
-            look = {"ha": "center", "va": "center", "color": colour, "fontsize": letter}
+            look: dict[str, Any] = {
+                "ha": "center",
+                "va": "center",
+                "color": colour,
+                "fontsize": letter,
+            }
             axes.text(column, row, f"{table[row, column]:,}", **look)
     every = 1 if count <= _NAMED else -(-count // _NAMED)
     places = np.arange(0, count, every)
