@@ -577,7 +577,7 @@ class Forecaster(Parameters):
         one.columns_, one.timeline_ = one._end.columns, one._end.timeline
         one.result_ = None
         expected = one._model(one.context_, one.season_, one.model_.seed)
-        for name in HorizonModel.__init__.__kwdefaults__ or ():
+        for name in [*_MODEL_ARGUMENTS, "horizon", "quantiles"]:
             wanted, has = (getattr(model, name) for model in (expected, one.model_))
             if name == "quantiles" and has is not None:
                 has = tuple(has)

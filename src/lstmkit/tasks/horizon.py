@@ -39,6 +39,7 @@ _ARGUMENTS = (
 _SIGHT = ("start", "level", "local", "sizes")
 _SCALES = ("shift", "scale", "units")
 _VALIDATE_EVERY = 10  # steps, where an epoch has fewer
+_CLOSE = 1e-6  # a quantile this near to the middle has no distance to change
 _NARROWEST, _WIDEST = 0.5, 4.0  # how far calibration may move a quantile, as a factor
 
 
@@ -368,24 +369,27 @@ class HorizonModel:
         return np.concatenate(answers), np.concatenate(right)
 
     def _calibrate(self, answers: Array, right: Array) -> None:
-        """Widen or narrow each quantile until it covers its share of the windows held out.
+        """Widen or narrow the intervals until they cover their share of the windows held out.
 
         Conformal calibration of quantiles (Romano, Patterson and Candès 2019) over held-out blocks
-        (Barber et al. 2021, "CV+"), here by a factor on the distance from the middle, so that
-        calm and wild windows keep their order.
+        (Barber et al. 2021, "CV+"), here by a factor on the distances from the middle, so that
+        calm and wild windows keep their order. Quantiles q and 1 - q are the ends of an interval
+        and share its factor; one that stands alone has its own.
         """
         assert self.quantiles is not None
         middle = _middle(answers, self.quantiles)
-        for k, level in enumerate(self.quantiles):
+        levels = np.asarray(self.quantiles)
+        sides = np.where(levels < 0.5, -1.0, 1.0)
+        for level in levels:
             if abs(level - 0.5) < 1e-9:
                 continue
-            distance = answers[..., k] - middle
+            ends = [k for k, q in enumerate(levels) if abs(abs(q - 0.5) - abs(level - 0.5)) < 1e-9]
+            inside = 1 - min(level, 1 - level) * len(ends)
             for j in range(right.shape[2]):
-                apart = np.abs(distance[..., j]) > 1e-6
-                if apart.any():
-                    ratio = (right - middle)[..., j][apart] / distance[..., j][apart]
-                    factor = np.quantile(ratio, max(level, 1 - level))
-                    self.widths_[j, k] = np.clip(factor, _NARROWEST, _WIDEST)
+                distance = (answers[:, :, j, ends] - middle[:, :, j, None]) * sides[ends]
+                away = (right - middle)[:, :, j, None] * sides[ends]
+                factors = (away / np.maximum(distance, _CLOSE)).max(axis=-1)
+                self.widths_[j, ends] = np.clip(np.quantile(factors, inside), _NARROWEST, _WIDEST)
 
     # ------------------------------ what a file holds
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lstmkit.shapes import Array, InputError, one_of, shown
 from lstmkit.tasks import timeline as timelines
+from lstmkit.tasks import zones
 from lstmkit.tasks.tables import Table
 from lstmkit.tasks.timeline import Timeline
 
@@ -164,7 +165,7 @@ def panel(
         times = timelines.seconds_or_finer(table.times(owner, columns.time))
         zone = table.zone(owner, columns.time)
         if zone is not None:
-            local = timelines.whole_days(times, zone)
+            local = zones.whole_days(times, zone)
             times, zone = (times, zone) if local is None else (local, None)
     every, rows_of = [], []
     for name, rows in groups.items():
@@ -394,7 +395,7 @@ def _same_times(
     times = table.times(owner, name)
     zone = table.zone(owner, name)
     if zone is not None and timeline.zone is None:
-        times = timelines.wall(times, zone)
+        times = zones.wall(times, zone)
     wrong = times[rows] != expected
     if wrong.any():
         k = int(np.argmax(wrong))
@@ -579,7 +580,7 @@ def _frame(
         times = np.concatenate([times for times in ahead if times is not None])
         zone = table.zone("", panel.columns.time)
         if zone is not None and panel.timeline is not None and panel.timeline.zone is None:
-            times = timelines.instants(times, zone)
+            times = zones.instants(times, zone)
         columns[panel.columns.time] = times
     elif panel.columns.series is None and (index := table.counted_index()) is not None:
         columns[index[0]] = index[1][len(panel.series[0].target) - 1] + index[2] * np.arange(
