@@ -98,7 +98,6 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.remembered": (5, 4),
     "tasks.forecaster": (5, 5),
     "tasks.transforms": (5, BASE),
-    "tasks.timeline": (5, BASE),
     "tasks.zones": (5, BASE),
     "tasks.columns": (5, BASE),
     "tasks.timeline": (5, FILE),
@@ -200,7 +199,6 @@ INSIDE_A_FUNCTION_OF = {
     "formats.keras.writer": {"h5py"},
     "tasks.baselines": {"sklearn"},  # by import_module: it has no types
     "tasks.forecaster": {"sklearn"},
-    "tasks.tables": {"narwhals", "polars"},
     "tasks.frames": {"narwhals"},
     "tasks.tables": {"polars"},
     "formats.onnx.build": {"onnx"},

@@ -191,11 +191,15 @@ def forecast(
         )
         if backtest:
             try:
-                result = model.backtest(source, origins=origins, progress=Progress(), **columns)
+                result = model.backtest(
+                    source, origins=origins, progress=Progress(brief=True), **columns
+                )
             except InputError as error:
                 raise InputError(f"{error}; or --no-backtest") from None
             typer.echo(f"\n{result}\n")
-        model.fit(source, progress=Progress(), **_given(tensorboard=tensorboard), **columns)
+        model.fit(
+            source, progress=Progress(brief=True), **_given(tensorboard=tensorboard), **columns
+        )
         if save is not None:
             model.save(save)
         _stop_if_interrupted(model, save)
@@ -315,7 +319,7 @@ def classify(
         model.fit(
             learned.sequences,
             learned.labels,
-            progress=Progress(),
+            progress=Progress(brief=True),
             **_given(tensorboard=tensorboard),
         )
         if save is not None:
@@ -490,7 +494,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _stop_if_interrupted(model: Any, save: Path | None) -> None:
-    if model.result_.reason != "interrupted":
+    if model.result_ is None or model.result_.reason != "interrupted":
         return
     kept = "no model was saved (see --save)" if save is None else f"{save} holds the model so far"
     typer.echo(f"lstmkit: stopped; {kept}", err=True)
