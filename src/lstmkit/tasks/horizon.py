@@ -38,7 +38,7 @@ _ARGUMENTS = (
     "batch_size learning_rate weight_decay validation_fraction patience dtype seed"
 ).split()
 _SIGHT = ("start", "level", "local", "sizes")
-_SCALES = ("shift", "scale", "units")
+_SCALES = ("shift", "scale", "units", "least")
 _VALIDATE_EVERY = 10  # steps, where an epoch has fewer
 _CLOSE = 1e-6  # a quantile this near to the middle has no distance to change
 _NARROWEST, _WIDEST = 0.5, 4.0  # how far calibration may move a quantile, as a factor
@@ -468,6 +468,7 @@ class HorizonModel:
             np.ones(width),
             np.ones(width),
             np.ones((2, n)),
+            np.ones(n),
         )
         model.widths_ = np.ones((n, model._levels))
         held = {name.split(".")[1] for name in parameters if name.startswith("members.")}
