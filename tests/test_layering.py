@@ -126,8 +126,12 @@ FLOORS: dict[str, tuple[int, int]] = {
     "loading": (6, FILE),
     "__init__": (6, DOOR),  # the public names: above all that they name, below the leaves
     "plots.base": (7, BASE),
+    "plots.parts": (7, BASE),
     "plots.curves": (7, FILE),
     "plots.inside": (7, FILE),
+    "plots.forecasts": (7, FILE),
+    "plots.labels": (7, FILE),
+    "plots.series": (7, FILE),
     "plots": (7, DOOR),
     "demo": (7, FILE),
     "converting": (7, FILE),
@@ -192,6 +196,9 @@ INSIDE_A_FUNCTION_OF = {
     "cli": {"typer", "rich"},
     "plots.base": {"matplotlib"},
     "plots.curves": {"matplotlib"},  # for the type checker alone
+    "plots.forecasts": {"matplotlib"},
+    "plots.labels": {"matplotlib"},
+    "plots.series": {"matplotlib"},
     "plots.inside": {"matplotlib"},
     "lesson.report": {"rich"},
     "tasks.sequences": {"narwhals"},
