@@ -30,6 +30,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "corpus": (1, FILE),
     "sampling": (1, FILE),
     "progress": (1, FILE),
+    "tensorboard": (1, FILE),
     "interrupts": (1, FILE),
     "naming": (1, FILE),
     "run": (2, FILE),
@@ -97,7 +98,6 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.remembered": (5, 4),
     "tasks.forecaster": (5, 5),
     "tasks.transforms": (5, BASE),
-    "tasks.timeline": (5, BASE),
     "tasks.zones": (5, BASE),
     "tasks.columns": (5, BASE),
     "tasks.frames": (5, FILE),
@@ -105,6 +105,13 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.tables": (5, 2),
     "tasks.panel": (5, 3),
     "tasks.language_model": (5, FILE),
+    "tasks.summaries": (5, BASE),
+    "tasks.labelled": (5, 3),
+    "tasks.ridge": (5, BASE),
+    "tasks.horizon_windows": (5, BASE),
+    "tasks.horizon_network": (5, 1),
+    "tasks.horizon_choice": (5, 1),
+    "tasks.horizon": (5, 2),
     "tasks.sequences": (5, BASE),
     "tasks.scaling": (5, BASE),
     "tasks.targets": (5, BASE),
@@ -115,11 +122,6 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.classifier": (5, 5),
     "tasks.regressor": (5, 5),
     "tasks.tagger": (5, 5),
-    "tasks.ridge": (5, BASE),
-    "tasks.horizon_windows": (5, BASE),
-    "tasks.horizon_network": (5, 1),
-    "tasks.horizon_choice": (5, 1),
-    "tasks.horizon": (5, 2),
     "tasks": (5, 9),
     "flow": (6, FILE),
     "loading": (6, FILE),
@@ -171,6 +173,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "lesson.session": (7, 8),
     "lesson": (7, 9),
     "formats_cli": (8, FILE),
+    "tasks_cli": (8, FILE),
     "lesson_cli": (8, FILE),  # commands that cli.py mounts
     "cli": (9, FILE),
     "__main__": (10, FILE),  # python -m lstmkit
@@ -183,11 +186,14 @@ AT_THE_TOP_OF = {
     "cli": {"numpy", "safetensors", "typer", "rich"},
     "formats_cli": {"typer"},
     "lesson_cli": {"numpy", "typer"},
+    "tasks_cli": {"numpy", "typer"},
 }
 # ... and inside a function, when it is called (or for the type checker alone).
 INSIDE_A_FUNCTION_OF = {
     "progress": {"rich"},
     "showing": {"rich"},
+    "tensorboard": {"tensorboardX"},
+    "tasks.summaries": {"sklearn"},
     "cli": {"typer", "rich"},
     "plots.base": {"matplotlib"},
     "plots.curves": {"matplotlib"},  # for the type checker alone
@@ -201,7 +207,6 @@ INSIDE_A_FUNCTION_OF = {
     "formats.keras.writer": {"h5py"},
     "tasks.baselines": {"sklearn"},  # by import_module: it has no types
     "tasks.forecaster": {"sklearn"},
-    "tasks.tables": {"narwhals", "polars"},
     "tasks.frames": {"narwhals"},
     "tasks.tables": {"polars"},
     "formats.onnx.build": {"onnx"},
