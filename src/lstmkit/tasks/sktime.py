@@ -298,8 +298,8 @@ class LSTMForecaster(BaseForecaster):
         steps = np.asarray(fh.to_relative(self.cutoff).to_numpy(), np.int64)
         if (steps < 1).any():
             raise NotImplementedError(
-                f"LSTMForecaster: fh has the step {steps.min()}, in the sample; expected steps from 1 "
-                "on, after the last time point"
+                f"LSTMForecaster: fh has the step {steps.min()}, in the sample; expected steps of "
+                "1 and more, after the last time point"
             )
         return steps
 
