@@ -32,7 +32,7 @@ def test_every_check_of_aeon_passes(adapter):
 
 
 def test_a_defect_would_be_found():
-    """The same checks on a classifier whose fit forgets to return itself, and one that is random."""
+    """The same checks on a classifier that loses the last answer."""
 
     class Defect(aeon.LSTMClassifier):
         def _predict(self, X):
