@@ -91,9 +91,20 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.text": (5, BASE),
     "tasks.language_model": (5, FILE),
     "tasks.adapting": (5, BASE),
-    "tasks.aeon": (5, 6),  # adapters: they alone import aeon and sktime, and nobody imports them
-    "tasks.sktime": (5, 6),
-    "tasks": (5, 7),
+    "tasks.aeon": (5, 8),  # adapters: they alone import aeon and sktime, and nobody imports them
+    "tasks.sktime": (5, 8),
+    "tasks": (5, 9),
+    "tasks.sequences": (5, BASE),
+    "tasks.scaling": (5, BASE),
+    "tasks.targets": (5, BASE),
+    "tasks.parameters": (5, BASE),
+    "tasks.network": (5, 2),
+    "tasks.streaming": (5, FILE),
+    "tasks.fitted": (5, 3),
+    "tasks.estimator": (5, 4),
+    "tasks.classifier": (5, 5),
+    "tasks.regressor": (5, 5),
+    "tasks.tagger": (5, 5),
     "flow": (6, FILE),
     "loading": (6, FILE),
     "__init__": (6, DOOR),  # the public names: above all that they name, below the leaves
@@ -164,6 +175,8 @@ INSIDE_A_FUNCTION_OF = {
     "plots.curves": {"matplotlib"},  # for the type checker alone
     "plots.inside": {"matplotlib"},
     "lesson.report": {"rich"},
+    "tasks.sequences": {"narwhals"},
+    "tasks.parameters": {"sklearn"},
     "formats.keras.writer": {"h5py"},
     "formats.onnx.build": {"onnx"},
     "formats.onnx.graph": {"onnx"},
