@@ -112,6 +112,10 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.horizon_network": (5, 1),
     "tasks.horizon_choice": (5, 1),
     "tasks.horizon": (5, 2),
+    "tasks.adapting": (5, BASE),
+    "tasks.aeon": (5, 8),  # adapters: they alone import aeon and sktime, and nobody imports them
+    "tasks.sktime": (5, 8),
+    "tasks": (5, 9),
     "tasks.sequences": (5, BASE),
     "tasks.scaling": (5, BASE),
     "tasks.targets": (5, BASE),
@@ -122,7 +126,6 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.classifier": (5, 5),
     "tasks.regressor": (5, 5),
     "tasks.tagger": (5, 5),
-    "tasks": (5, 9),
     "flow": (6, FILE),
     "loading": (6, FILE),
     "__init__": (6, DOOR),  # the public names: above all that they name, below the leaves
@@ -187,6 +190,8 @@ AT_THE_TOP_OF = {
     "formats_cli": {"typer"},
     "lesson_cli": {"numpy", "typer"},
     "tasks_cli": {"numpy", "typer"},
+    "tasks.aeon": {"numpy", "aeon"},
+    "tasks.sktime": {"numpy", "pandas", "sktime"},
 }
 # ... and inside a function, when it is called (or for the type checker alone).
 INSIDE_A_FUNCTION_OF = {
@@ -266,7 +271,12 @@ def folder(module: str) -> str | None:
     return first if first in FOLDERS else None
 
 
+ADAPTERS = {"tasks.aeon", "tasks.sktime"}  # who imports one needs the library that it adapts to
+
+
 def points_downward(module: str, target: str) -> bool:
+    if target in ADAPTERS:
+        return False
     if target == "shapes":  # the one voice for errors: every floor may use it
         return module not in ("textbook", "shapes")
     (floor, room), (target_floor, target_room) = FLOORS[module], FLOORS[target]
@@ -339,6 +349,9 @@ def test_the_plan_names_no_module_that_is_gone():
         ("progress", "import rich"),  # at the top
         ("plots.base", "import matplotlib"),
         ("training", "def f():\n    import matplotlib"),
+        ("tasks", "def f():\n    import lstmkit.tasks.aeon"),  # the adapters stand alone
+        ("loading", "from lstmkit.tasks import sktime"),
+        ("tasks.language_model", "def f():\n    import aeon"),
         ("brand_new", "import numpy"),  # no floor yet
     ],
 )
