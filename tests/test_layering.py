@@ -103,6 +103,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.panel": (5, 3),
     "tasks.language_model": (5, FILE),
     "tasks.ridge": (5, BASE),
+    "tasks.intervals": (5, BASE),
     "tasks.horizon_windows": (5, BASE),
     "tasks.horizon_network": (5, 1),
     "tasks.horizon_choice": (5, 1),
