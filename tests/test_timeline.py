@@ -62,7 +62,7 @@ def test_a_step_is_found_and_followed_as_pandas_does(freq, start):
     timeline.check("test", "time", ours, found)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.sampled_from(sorted(STEPS)),
     st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01")),

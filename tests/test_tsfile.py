@@ -100,7 +100,7 @@ def test_files_that_are_no_text_or_not_there(tmp_path):
 PIECES = "@data\n |@classLabel true a\n|@timeStamps false |@targetLabel |?|:|,|(|)| |\n|1|-2e5"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.sampled_from(PIECES.split("|")), max_size=30).map("".join).map(str.encode)
     | st.binary(max_size=80).map(lambda data: b"@classLabel true\n@data\n1,2:a\n" + data)
