@@ -161,6 +161,20 @@ def test_a_long_polars_frame_keeps_its_dtypes(dtype, keys):
     assert answer.sort("sold").equals(expected)
 
 
+def test_names_and_times_that_are_numbers():
+    for names in [[1, 2], [("a", 1), ("a", 2)]]:
+        data = pd.DataFrame(np.arange(18.0).reshape(9, 2), columns=pd.Index(names))
+        answer = frame(one := panel("Forecaster", data, target=[names[1]]), forecasts(one))
+        assert list(answer.columns) == [names[1]]
+        assert one.series[0].target[:2, 0].tolist() == [1, 3]
+    data = {"year": np.arange(1900, 1990, 10), "n": np.arange(9)}
+    for table in (data, pd.DataFrame(data), pl.DataFrame(data)):
+        one = panel("Forecaster", table, time="year", past=None)
+        assert one.timeline.unit == "number"
+        assert list(frame(one, forecasts(one))["year"]) == [1990, 2000, 2010]
+    assert frame(one, forecasts(one)).schema["year"] == pl.Int64
+
+
 def test_dicts_files_and_series(tmp_path):
     data = {"month": [f"1949-{k:02d}" for k in range(1, 10)], "n": list(range(9)), "x": [0] * 9}
     one = panel("Forecaster", data, target=["n", "x"])

@@ -274,8 +274,8 @@ class _One:
         row, k = (int(index) for index in np.argwhere(lacking)[0])
         raise InputError(
             f"{self.owner}: column {shown(repr(names[k]))}, {self.place(row)}: is missing (nan); "
-            f"expected a number (correct it, or missing='fill' repeats the value before; "
-            f"{int(lacking[:, k].sum())} are missing in this column)"
+            f"expected a number (correct it, or missing='fill' repeats the value before; missing "
+            f"in this column: {int(lacking[:, k].sum())})"
         )
 
 
@@ -333,7 +333,8 @@ def _columns(
         take("time", time)
     if series is not None:
         take("series", series)
-    future, past = take("future", future), take("past", past)
+    future = () if future is None else take("future", future)
+    past = () if past is None else take("past", past)
     targets = () if target is None else take("target", target)
     if target is not None and not targets:
         raise InputError(f"{owner}: target is empty; expected the name of a column at least")
