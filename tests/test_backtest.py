@@ -7,7 +7,7 @@ import pytest
 
 from lstmkit.shapes import InputError
 from lstmkit.tasks import metrics
-from lstmkit.tasks.backtest import Backtest, backtest, choose_origins
+from lstmkit.tasks.backtest import About, Backtest, backtest, choose_origins
 from lstmkit.tasks.horizon import HorizonModel, Series
 
 pytest.importorskip("sklearn")
@@ -45,13 +45,14 @@ def run(model, all_series, **options):
         "names": [None] if count == 1 else list("abcdef"[:count]),
         "targets": ["y"],
         "times": None,
-        "ends": [0] * count,
         "context": 2,
         "horizon": 2,
         "quantiles": None,
         "season": 1,
     }
-    return backtest(model, all_series, **(common | options))
+    about = About(**(common | {k: v for k, v in options.items() if k in About._fields}))
+    rest = {k: v for k, v in options.items() if k not in About._fields}
+    return backtest(model, all_series, about, ends=[0] * count, **rest)
 
 
 # ------------------------------------------------------------------------------ the origins

@@ -8,6 +8,7 @@ What the network is and how it learns stands in `lstmkit.tasks.horizon`.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ import numpy as np
 from lstmkit import store, training
 from lstmkit.layers import Trace
 from lstmkit.shapes import Array, InputError, positive_integer, shown
-from lstmkit.tasks import backtest, metrics, panel, remembered, timeline
-from lstmkit.tasks.backtest import Backtest
+from lstmkit.tasks import backtest as backtests
+from lstmkit.tasks import panel, remembered, timeline
+from lstmkit.tasks.backtest import LSTM, About, Backtest
 from lstmkit.tasks.horizon import HorizonModel, Series
 from lstmkit.tasks.horizon_choice import transformed
 from lstmkit.tasks.horizon_windows import lay_out
@@ -27,7 +29,6 @@ from lstmkit.tasks.panel import Panel
 from lstmkit.tasks.parameters import Parameters, not_fitted
 
 _OWNER = "Forecaster"
-_SCORED = 200  # origins at most that `score` measures at
 _LEAST_CONTEXT = 8  # rows
 _MODEL_ARGUMENTS = (
     "hidden_size num_layers dropout transform members epochs batch_size learning_rate "
@@ -372,40 +373,44 @@ class Forecaster(Parameters):
             )
         return self._again(future, self.columns_.future, past=(), future=())
 
-    def score(self, data: Any, y: None = None) -> float:
-        """Return minus the MASE over data: the higher the better, as scikit-learn's tools expect.
+    def evaluate(self, data: Any) -> Backtest:
+        """Measure the model as it is on new data, beside persistence and seasonal-naive.
 
-        The model as it is forecasts from every row of data that has a context before it and a
-        horizon after it (at most 200 of each series, evenly spread). Errors are divided by the mean
-        absolute difference between rows one season apart, in data itself: above -1 the forecasts
-        err less than repeating the season. No interval is looked at.
+        It forecasts from every row that has a context (and a season) before it and a horizon after
+        it, at most 200 of each series, evenly spread. The MASE's scale and the intervals of the
+        naive methods are those of data itself. Nothing learns, so there is no ridge regression; of
+        the data that the model was fitted to this says little, `backtest` says more.
+
+        Raises
+        ------
+        InputError
+            As in `predict`.
+        """
+        read = self._read(data, ahead=False)
+        least = max(self.context_, self.season_) + self.horizon
+        panel.enough(_OWNER, read, least, "context or season, and horizon")
+        with _speaking():
+            return backtests.evaluate(
+                self.model_, self._arrays(read), self._about(read, self.context_, self.season_)
+            )
+
+    def score(self, data: Any, y: None = None) -> float:
+        """Return minus the MASE of `evaluate`: the higher the better, as scikit-learn expects.
+
+        Above -1 the forecasts err less than the mean difference between rows one season apart.
 
         Raises
         ------
         InputError
             As in `predict`; or if no series has such a difference.
         """
-        read = self._read(data, ahead=False)
-        least = max(self.context_ + self.horizon, self.season_ + 1)
-        panel.enough(_OWNER, read, least, "context + horizon, and more than a season")
-        levels = self._levels()
-        middle = 0 if levels is None else int(np.argmin(np.abs(np.asarray(levels) - 0.5)))
-        scaled = list[Array]()
-        for one in self._arrays(read):
-            every = np.arange(self.context_, len(one.target) - self.horizon + 1)
-            rows = np.unique(np.linspace(every[0], every[-1], min(len(every), _SCORED)).astype(int))
-            with _speaking():
-                point = self.model_.predict(one, rows)[..., middle]
-            scale = metrics.mase_scale(one.target, self.season_)
-            error = np.abs(one.target[rows[:, None] + np.arange(self.horizon)] - point)
-            scaled.append((error[..., scale > 0] / scale[scale > 0]).ravel())
-        errors = np.concatenate(scaled)
-        if not len(errors):
+        found = self.evaluate(data).table[LSTM]["MASE"]
+        if math.isnan(found):
             raise InputError(
                 f"{_OWNER}: no target of data ever changes from season to season, so there is no "
                 "MASE; expected some that do (give other rows)"
             )
-        return -float(errors.mean())
+        return -found
 
     def backtest(
         self,
@@ -459,27 +464,32 @@ class Forecaster(Parameters):
             model = self._model(context, season, seed)
             return model.fit(training_part, progress=progress, **options)
 
-        frame_of: Any = dict
-        if not isinstance(read.table, list) and read.table.kind not in ("array", "list"):
-            frame_of = read.table.frame
         with _speaking():
-            return backtest.backtest(
+            return backtests.backtest(
                 learn,
                 self._arrays(read),
-                owner=_OWNER,
-                names=read.names,
-                targets=[str(name) for name in read.columns.target],
-                times=read.times,
+                self._about(read, context, season),
                 ends=remembered.ends(read),
-                context=context,
-                horizon=self.horizon,
-                quantiles=self._levels(),
-                season=season,
                 origins=origins,
                 stride=stride,
                 refit=refit,
-                frame_of=frame_of,
             )
+
+    def _about(self, read: Panel, context: int, season: int) -> About:
+        frame_of: Any = dict
+        if not isinstance(read.table, list) and read.table.kind not in ("array", "list"):
+            frame_of = read.table.frame
+        return About(
+            owner=_OWNER,
+            names=read.names,
+            targets=[str(name) for name in read.columns.target],
+            times=read.times,
+            context=context,
+            horizon=self.horizon,
+            season=season,
+            quantiles=self._levels(),
+            frame_of=frame_of,
+        )
 
     # ------------------------------ looking inside
 
