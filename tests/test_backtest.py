@@ -45,6 +45,7 @@ def run(model, all_series, **options):
         "names": [None] if count == 1 else list("abcdef"[:count]),
         "targets": ["y"],
         "times": None,
+        "ends": [0] * count,
         "context": 2,
         "horizon": 2,
         "quantiles": None,
@@ -52,7 +53,7 @@ def run(model, all_series, **options):
     }
     about = About(**(common | {k: v for k, v in options.items() if k in About._fields}))
     rest = {k: v for k, v in options.items() if k not in About._fields}
-    return backtest(model, all_series, about, ends=[0] * count, **rest)
+    return backtest(model, all_series, about, **rest)
 
 
 # ------------------------------------------------------------------------------ the origins

@@ -145,7 +145,8 @@ def test_what_the_network_sees_of_a_window():
     assert len(rows.target) == 9
     assert np.isnan(rows.target[6:]).all()
     plain = Sight(
-        3, 2, 2, True, False, (1, 1, 1), np.zeros(3), np.full(3, 10.0), np.array([[2.0], [4.0]])
+        *(3, 2, 2, True, False, (1, 1, 1)),
+        *(np.zeros(3), np.full(3, 10.0), np.array([[2.0], [4.0]]), np.ones(1)),
     )
     view = plain.windows(rows, np.array([4]), np.float64)
     moves, level, past, known, ahead = view.window.steps[0].T

@@ -126,6 +126,10 @@ def test_five_days_from_monday_are_days_and_ten_are_business_days():
             ["row 1 ", "equal steps", "time=False"],
         ),
         (np.array([1, 2, 5, 6]), ["row 2 ", "numbered", "no 3 and 1 more"]),
+        (
+            np.array([0, 10**15, 2 * 10**15], "M8[s]"),
+            ["row 1 ", "the year is 31690708; expected 1 to 9999"],
+        ),
         (np.array([2, 1]), ["row 1 ", "1 stands after 2"]),
         (
             times("2024-10-27T01", "2024-10-27T02", "2024-10-27T02", "2024-10-27T03"),
@@ -238,6 +242,12 @@ def test_a_clock_that_stands_still_or_jumps():
     assert str(twice) == "2024-10-27T00:30:00"  # the first, still in summer time
     assert str(never) == "2024-03-31T01:30:00"  # 3:30, an hour later
     assert str(zones.wall(np.array([never]), "Europe/Berlin")[0]) == "2024-03-31T03:30:00"
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "../../etc/passwd", "tzfile('/x')", "+x", ""])
+def test_a_zone_that_is_not_known(name):
+    with pytest.raises(InputError, match="the zone .* is not known; expected a name such as"):
+        zones.wall(times("2024-10-27T02:30"), name)
 
 
 def test_days_with_a_zone_go_from_midnight_to_midnight():

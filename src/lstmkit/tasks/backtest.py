@@ -19,7 +19,7 @@ from lstmkit.tasks.baselines import Baseline, Persistence, RidgeOnLags, Seasonal
 from lstmkit.tasks.horizon import Series
 from lstmkit.tasks.scores import LSTM, METRICS, Backtest, joined
 
-__all__ = ["LSTM", "METRICS", "About", "Backtest", "backtest", "choose_origins", "evaluate"]
+__all__ = ["LSTM", "METRICS", "About", "Backtest", "backtest", "choose_origins", "middle"]
 
 _MOST_ORIGINS = 200  # unless the caller says how many
 _SHARE = 4  # the last 1/4 of the rows is what is forecast, unless the caller says otherwise
@@ -37,6 +37,8 @@ class About(NamedTuple):
     names, targets : list
         Of the S series and the n targets.
     times : list of S arrays, or None
+    ends : list of S int
+        How many steps before the latest end of all each series ends.
     context, horizon, season : int
     quantiles : tuple of float, or None
         Of the model; the baselines get the same.
@@ -48,6 +50,7 @@ class About(NamedTuple):
     names: Sequence[Any]
     targets: Sequence[str]
     times: Sequence[Array] | None
+    ends: Sequence[int]
     context: int
     horizon: int
     season: int
@@ -154,7 +157,6 @@ def backtest(
     series: Sequence[Series],
     about: About,
     *,
-    ends: Sequence[int],
     origins: int | None = None,
     stride: int | None = None,
     refit: bool | int = False,
@@ -169,7 +171,7 @@ def backtest(
         All rows: what may be seen is cut here.
     about
         See `About`.
-    ends, origins, stride
+    origins, stride
         See `choose_origins`.
     refit
         After so many origins model and baselines learn anew from all that stands before the next
@@ -179,7 +181,7 @@ def backtest(
     group = 0 if refit is False else 1 if refit is True else positive_integer(owner, "refit", refit)
     lengths = [len(one.target) for one in series]
     least = max(about.context, season) + horizon
-    plan = choose_origins(owner, lengths, ends, horizon, least, about.names, origins, stride)
+    plan = choose_origins(owner, lengths, about.ends, horizon, least, about.names, origins, stride)
     answers = _Answers(
         series,
         about,
@@ -201,31 +203,9 @@ def backtest(
     return answers.result([one.target[:row] for one, row in zip(series, first, strict=True)])
 
 
-def evaluate(model: Any, series: Sequence[Series], about: About) -> Backtest:
-    """Measure a model that has learned already, beside the naive methods, which need not learn.
-
-    It forecasts from every row that has what is needed before it and a horizon after it, at most
-    200 of each series, evenly spread. The scale of the MASE and the naive methods' intervals are
-    those of the series themselves.
-    """
-    least = max(about.context, about.season)
-    answers = _Answers(
-        series,
-        about,
-        (
-            Persistence(about.horizon, about.quantiles),
-            SeasonalNaive(about.horizon, about.season, about.quantiles),
-        ),
-    )
-    for method in answers.methods:
-        method.fit(series)
-    rows = []
-    for one in series:
-        last = len(one.target) - about.horizon
-        count = min(last - least + 1, _MOST_ORIGINS)
-        rows.append(np.unique(np.linspace(least, last, count).astype(int)))
-    answers.add(model, rows)
-    return answers.result([one.target for one in series])
+def middle(quantiles: Sequence[float] | None) -> int:
+    """Return which of the levels is the point forecast: the one nearest to 0.5."""
+    return 0 if quantiles is None else int(np.argmin(np.abs(np.asarray(quantiles) - 0.5)))
 
 
 class _Answers:
@@ -240,13 +220,12 @@ class _Answers:
 
     def add(self, model: Any, rows: Sequence[Array]) -> None:
         """Forecast from some rows of each series."""
-        levels = self.about.quantiles
-        middle = 0 if levels is None else int(np.argmin(np.abs(np.asarray(levels) - 0.5)))
+        point = middle(self.about.quantiles)
         for s, (one, own) in enumerate(zip(self.series, rows, strict=True)):
             self._rows[s].append(own)
             answer = model.predict(one, own)
             self._forecasts[LSTM][s].append(answer)
-            self._points[LSTM][s].append(answer[..., middle])
+            self._points[LSTM][s].append(answer[..., point])
             for method in self.methods:
                 self._forecasts[method.name][s].append(method.predict(one, own, s))
                 self._points[method.name][s].append(method.point(one, own, s))

@@ -8,7 +8,6 @@ What the network is and how it learns stands in `lstmkit.tasks.horizon`.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,8 @@ from lstmkit import store, training
 from lstmkit.layers import Trace
 from lstmkit.shapes import Array, InputError, positive_integer, shown
 from lstmkit.tasks import backtest as backtests
-from lstmkit.tasks import panel, remembered, timeline
-from lstmkit.tasks.backtest import LSTM, About, Backtest
+from lstmkit.tasks import metrics, panel, remembered, timeline
+from lstmkit.tasks.backtest import About, Backtest
 from lstmkit.tasks.horizon import HorizonModel, Series
 from lstmkit.tasks.horizon_choice import transformed
 from lstmkit.tasks.horizon_windows import lay_out
@@ -30,6 +29,7 @@ from lstmkit.tasks.parameters import Parameters, not_fitted
 
 _OWNER = "Forecaster"
 _LEAST_CONTEXT = 8  # rows
+_SCORED = 200  # origins at most that `score` measures at
 _MODEL_ARGUMENTS = (
     "hidden_size num_layers dropout transform members epochs batch_size learning_rate "
     "weight_decay validation_fraction patience dtype"
@@ -84,8 +84,8 @@ class Forecaster(Parameters):
     timeline_ : timeline.Timeline or None
         The step of the times.
     result_ : TrainingResult or None
-        The first network's trial on held-out windows; None where the series were too short for
-        one, or in a loaded model.
+        The first network's trial on held-out windows, or the one that Ctrl-C stopped; None where
+        the series were too short for one, or in a loaded model.
 
     Notes
     -----
@@ -191,7 +191,8 @@ class Forecaster(Parameters):
         metrics : path, optional
             The log of the first network's trial, JSON lines.
         **options
-            Other arguments of `training.train` that `HorizonModel.fit` takes: ``clip_norm``.
+            Other arguments of `training.train` that `HorizonModel.fit` takes: ``clip_norm``,
+            ``tensorboard``.
 
         Returns
         -------
@@ -213,7 +214,8 @@ class Forecaster(Parameters):
             model.fit(self._arrays(read), progress=progress, metrics=metrics, **options)
         self.model_, self.context_, self.season_ = model, context, season
         self.columns_, self.timeline_ = read.columns, read.timeline
-        self.result_: training.TrainingResult | None = next(iter(model.results_), None)
+        stopped = [one for one in model.results_ if one.reason == "interrupted"]
+        self.result_: training.TrainingResult | None = next(iter(stopped or model.results_), None)
         self._end = remembered.tail(read, context)
         return self
 
@@ -373,44 +375,39 @@ class Forecaster(Parameters):
             )
         return self._again(future, self.columns_.future, past=(), future=())
 
-    def evaluate(self, data: Any) -> Backtest:
-        """Measure the model as it is on new data, beside persistence and seasonal-naive.
-
-        It forecasts from every row that has a context (and a season) before it and a horizon after
-        it, at most 200 of each series, evenly spread. The MASE's scale and the intervals of the
-        naive methods are those of data itself. Nothing learns, so there is no ridge regression; of
-        the data that the model was fitted to this says little, `backtest` says more.
-
-        Raises
-        ------
-        InputError
-            As in `predict`.
-        """
-        read = self._read(data, ahead=False)
-        least = max(self.context_, self.season_) + self.horizon
-        panel.enough(_OWNER, read, least, "context or season, and horizon")
-        with _speaking():
-            return backtests.evaluate(
-                self.model_, self._arrays(read), self._about(read, self.context_, self.season_)
-            )
-
     def score(self, data: Any, y: None = None) -> float:
-        """Return minus the MASE of `evaluate`: the higher the better, as scikit-learn expects.
+        """Return minus the MASE over data: the higher the better, as scikit-learn's tools expect.
 
-        Above -1 the forecasts err less than the mean difference between rows one season apart.
+        The model as it is forecasts from every row of data that has a context before it and a
+        horizon after it (at most 200 of each series, evenly spread). Errors are divided by the mean
+        absolute difference between rows one season apart, in data itself: above -1 the forecasts
+        err less than that. No interval is looked at; `evaluate` tells more.
 
         Raises
         ------
         InputError
             As in `predict`; or if no series has such a difference.
         """
-        found = self.evaluate(data).table[LSTM]["MASE"]
-        if math.isnan(found):
+        read = self._read(data, ahead=False)
+        least = max(self.context_ + self.horizon, self.season_ + 1)
+        panel.enough(_OWNER, read, least, "context + horizon, and more than a season")
+        scaled = list[Array]()
+        for one in self._arrays(read):
+            last = len(one.target) - self.horizon
+            count = min(last - self.context_ + 1, _SCORED)
+            rows = np.unique(np.linspace(self.context_, last, count).astype(int))
+            with _speaking():
+                point = self.model_.predict(one, rows)[..., backtests.middle(self._levels())]
+            scale = metrics.mase_scale(one.target, self.season_)
+            error = np.abs(one.target[rows[:, None] + np.arange(self.horizon)] - point)
+            scaled.append((error[..., scale > 0] / scale[scale > 0]).ravel())
+        errors = np.concatenate(scaled)
+        if not len(errors):
             raise InputError(
                 f"{_OWNER}: no target of data ever changes from season to season, so there is no "
                 "MASE; expected some that do (give other rows)"
             )
-        return -found
+        return -float(errors.mean())
 
     def backtest(
         self,
@@ -462,34 +459,59 @@ class Forecaster(Parameters):
 
         def learn(training_part: list[Series]) -> HorizonModel:
             model = self._model(context, season, seed)
-            return model.fit(training_part, progress=progress, **options)
+            model.fit(training_part, progress=progress, **options)
+            if any(one.reason == "interrupted" for one in model.results_):
+                raise KeyboardInterrupt  # half a backtest says nothing
+            return model
 
-        with _speaking():
-            return backtests.backtest(
-                learn,
-                self._arrays(read),
-                self._about(read, context, season),
-                ends=remembered.ends(read),
-                origins=origins,
-                stride=stride,
-                refit=refit,
-            )
+        plan = {"origins": origins, "stride": stride, "refit": refit}
+        return self._measure(learn, read, context, season, **plan)
 
-    def _about(self, read: Panel, context: int, season: int) -> About:
+    def evaluate(
+        self, data: Any, *, origins: int | None = None, stride: int | None = None
+    ) -> Backtest:
+        """Measure the fitted model as it is on new data, beside simple methods.
+
+        As in `backtest`, but the network learns nothing: it forecasts from origins in ``data``. The
+        simple methods learn from what stands there before the first origin. On the rows that `fit`
+        has seen the network looks better than it is.
+
+        Parameters
+        ----------
+        data
+            Rows of the same columns as those of `fit`.
+        origins, stride
+            As in `backtest`.
+
+        Raises
+        ------
+        InputError
+            As in `predict`; or if too few rows stand before the first origin.
+        """
+        read = self._read(data, ahead=False)
+        given: dict[str, Any] = {"origins": origins, "stride": stride}
+        return self._measure(lambda _: self.model_, read, self.context_, self.season_, **given)
+
+    def _measure(
+        self, learn: backtests.Learn, read: Panel, context: int, season: int, **plan: Any
+    ) -> Backtest:
         frame_of: Any = dict
         if not isinstance(read.table, list) and read.table.kind not in ("array", "list"):
             frame_of = read.table.frame
-        return About(
+        about = About(
             owner=_OWNER,
             names=read.names,
             targets=[str(name) for name in read.columns.target],
             times=read.times,
+            ends=remembered.ends(read),
             context=context,
             horizon=self.horizon,
             season=season,
             quantiles=self._levels(),
             frame_of=frame_of,
         )
+        with _speaking():
+            return backtests.backtest(learn, self._arrays(read), about, **plan)
 
     # ------------------------------ looking inside
 

@@ -173,6 +173,9 @@ def _column(name: Any, series: Any) -> Column:
     native = series.to_native()
     if hasattr(getattr(native, "dtype", None), "freq"):  # pandas' Period: its first moment
         return Column(name, native.dt.to_timestamp().to_numpy())
+    zone = getattr(getattr(native, "dtype", None), "tz", None)
+    if zone is not None:  # pandas' times in zones whose names narwhals does not understand
+        return Column(name, native.dt.tz_convert(None).to_numpy(), str(zone))
     kind = shown(str(getattr(native, "dtype", dtype)), 40)
     return Column(name, np.empty(len(series), object), kind=f"type {kind}")
 

@@ -8,6 +8,7 @@ linear answer and stops where windows held out say that it gains no more.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ _ARGUMENTS = (
     "batch_size learning_rate weight_decay validation_fraction patience dtype seed"
 ).split()
 _SIGHT = ("start", "level", "local", "sizes")
-_SCALES = ("shift", "scale", "units")
+_SCALES = ("shift", "scale", "units", "least")
 _VALIDATE_EVERY = 10  # steps, where an epoch has fewer
 _CLOSE = 1e-6  # a quantile this near to the middle has no distance to change
 _NARROWEST, _WIDEST = 0.5, 4.0  # how far calibration may move a quantile, as a factor
@@ -179,6 +180,7 @@ class HorizonModel:
         *,
         progress: Any = None,
         metrics: Any = None,
+        tensorboard: Any = None,
         **options: Any,
     ) -> HorizonModel:
         """Learn from all windows of all series.
@@ -188,15 +190,20 @@ class HorizonModel:
         series : sequence of Series
             All with the same targets and covariates, without nan, each of at least
             ``context + horizon`` rows.
-        progress, metrics
+        progress
+            Where to show the run.
+        metrics
             As in `training.train`, of the first member's trial.
+        tensorboard
+            As in `training.train`; of several members each has a folder of its own in it.
         **options
             The other arguments of `training.train` that make sense here: ``clip_norm``.
 
         Returns
         -------
         HorizonModel
-            Itself.
+            Itself. After Ctrl-C too, with the members so far: then the ``reason`` of the last of
+            ``results_`` is ``"interrupted"``.
 
         Raises
         ------
@@ -242,9 +249,16 @@ class HorizonModel:
             self._start(network, choice, fold)
             self.networks_.append(network)
             if len(fold.held):
-                shown = {"progress": progress, "metrics": metrics} if k == 0 else {}
+                shown = {"progress": progress, "metrics": metrics if k == 0 else None}
+                if tensorboard is not None:
+                    one = f"network-{k + 1}" if len(seeds) > 1 else ""
+                    shown["tensorboard"] = os.path.join(tensorboard, one)
+                if progress is not None and len(seeds) > 1:
+                    progress.message(f"network {k + 1} of {len(seeds)}")
                 self._train(network, choice, fold, int(seed), **shown, **options)
                 answers.append(self._held_out(network, choice, fold))
+                if self.results_[-1].reason == "interrupted":
+                    break
         if answers and self.quantiles is not None:
             self._calibrate(*(np.concatenate(a) for a in zip(*answers, strict=True)))
         return self
@@ -454,6 +468,7 @@ class HorizonModel:
             np.ones(width),
             np.ones(width),
             np.ones((2, n)),
+            np.ones(n),
         )
         model.widths_ = np.ones((n, model._levels))
         held = {name.split(".")[1] for name in parameters if name.startswith("members.")}

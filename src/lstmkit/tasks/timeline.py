@@ -153,6 +153,14 @@ def ordered(owner: str, column: object, times: Array, place: Place = place) -> N
     if times.dtype.kind == "M" and np.isnat(times).any():
         k = int(np.argmax(np.isnat(times)))
         raise InputError(f"{name}, {place(k)}: the time is missing (drop the row or give its time)")
+    if times.dtype.kind == "M":
+        years = _integers(times.astype("datetime64[Y]")) + 1970
+        outside = (years < 1) | (years > 9999)
+        if outside.any():
+            k = int(np.argmax(outside))
+            raise InputError(
+                f"{name}, {place(k)}: the year is {years[k]}; expected 1 to 9999 (correct the time)"
+            )
     late = times[1:] <= times[:-1]
     if not late.any():
         return
@@ -213,8 +221,8 @@ def _working(times: Array) -> Timeline | None:
     if len(np.unique(times - days)) > 1 or (_weekdays(days) > 4).any():
         return None
     apart = np.diff(_integers(days))
-    over_weekends = np.diff(_weekdays(days)) < 0
-    if not over_weekends.any() or _usual(apart) != 1:
+    friday_to_monday = (apart == 3) & (_weekdays(days)[:-1] == 4)
+    if not friday_to_monday.any() or _usual(apart) != 1:
         return None
     return Timeline("business day", 1, "business days, Monday to Friday", 5)
 

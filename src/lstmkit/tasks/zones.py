@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmkit.shapes import Array
+from lstmkit.shapes import Array, InputError, shown
 
 
 def whole_days(times: Array, zone: str) -> Array | None:
@@ -73,7 +73,13 @@ def _zone(name: str) -> tzinfo:
     if sign[:1] in ("+", "-") and sign[1:].isdigit() and (not rest or rest.isdigit()):
         ahead = timedelta(hours=int(sign[1:3]), minutes=int(rest or sign[3:] or 0))
         return timezone(ahead if sign[0] == "+" else -ahead)
-    return ZoneInfo(name)
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise InputError(
+            f"times: the zone {shown(repr(name), 60)} is not known; expected a name such as "
+            "Europe/Berlin or an offset such as +01:00 (give the times in UTC)"
+        ) from None
 
 
 def _integers(times: Any) -> NDArray[np.int64]:
