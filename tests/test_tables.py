@@ -354,7 +354,7 @@ def read_all(data):
     return messages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"PAR1", b"a,b\n"]))
 def test_any_bytes_give_a_table_or_a_line(tmp_path_factory, data, start):
     path = tmp_path_factory.getbasetemp() / "any.csv"
@@ -365,7 +365,7 @@ def test_any_bytes_give_a_table_or_a_line(tmp_path_factory, data, start):
 ANYTHING = st.text("0123456789-:TQZ+. ab\n", max_size=25) | st.none() | st.integers() | st.floats()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(ANYTHING, min_size=1, max_size=4))
 def test_any_values_give_numbers_times_or_a_line(values):
     assert not [message for message in read_all({"x": values}) if "\n" in message]

@@ -473,11 +473,15 @@ def _integers(times: Any) -> NDArray[np.int64]:
 def seconds_or_finer(times: Array) -> Array:
     """Return times as ``datetime64[s]``, or ``[ns]`` where there are fractions of a second.
 
+    Whole numbers stay what they are.
+
     Examples
     --------
     >>> seconds_or_finer(np.array(["2024-01-01T00:00:00.000"], "datetime64[ms]")).dtype
     dtype('<M8[s]')
     """
+    if times.dtype.kind != "M":
+        return times
     whole = times.astype("datetime64[s]")
     known = ~np.isnat(times)
     if (whole[known] == times[known]).all():
