@@ -183,6 +183,15 @@ def test_what_is_known_ahead_comes_in_a_table_or_at_the_end_of_the_data():
     assert (model.predict(None, changed)["y"] != expected).any()
 
 
+def test_one_row_ahead_is_enough_where_times_have_a_zone():
+    hours = [f"2024-03-{29 + k // 24}T{k % 24:02d}:00+01:00" for k in range(60)]
+    model = small(horizon=1, context=6).fit({"at": hours, "y": Y, "x": X[:60]}, future="x",
+                                            target="y")  # fmt: skip
+    assert model.timeline_.zone == "+01:00"
+    answer = model.predict(None, {"at": ["2024-03-31T12:00+01:00"], "x": X[60:61]})
+    assert list(answer["at"]) == ["2024-03-31T12:00+01:00"]
+
+
 def test_what_must_be_known_ahead_is_asked_for():
     model = small(horizon=3, context=6).fit(table(x=X), target="y", future="x")
     with pytest.raises(InputError, match="'x' must be known for the 3 steps to forecast, and 0 ar"):
