@@ -93,6 +93,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.text": (5, BASE),
     "tasks.metrics": (5, BASE),
     "tasks.baselines": (5, 3),
+    "tasks.scores": (5, 2),
     "tasks.backtest": (5, 4),
     "tasks.parameters": (5, BASE),
     "tasks.remembered": (5, 4),

@@ -165,7 +165,8 @@ def panel(
         times = timelines.seconds_or_finer(table.times(owner, columns.time))
         zone = table.zone(owner, columns.time)
         if zone is not None:
-            local = zones.whole_days(times, zone)
+            known = timeline is not None and timeline.zone is not None  # a few rows may mislead
+            local = None if known else zones.whole_days(times, zone)
             times, zone = (times, zone) if local is None else (local, None)
         _same_clock(owner, columns.time, zone, timeline)
     every, rows_of = [], []
