@@ -83,8 +83,8 @@ class Forecaster(Parameters):
     timeline_ : timeline.Timeline or None
         The step of the times.
     result_ : TrainingResult or None
-        The first network's trial on held-out windows; None where the series were too short for
-        one, or in a loaded model.
+        The first network's trial on held-out windows, or the one that Ctrl-C stopped; None where
+        the series were too short for one, or in a loaded model.
 
     Notes
     -----
@@ -190,7 +190,8 @@ class Forecaster(Parameters):
         metrics : path, optional
             The log of the first network's trial, JSON lines.
         **options
-            Other arguments of `training.train` that `HorizonModel.fit` takes: ``clip_norm``.
+            Other arguments of `training.train` that `HorizonModel.fit` takes: ``clip_norm``,
+            ``tensorboard``.
 
         Returns
         -------
@@ -212,7 +213,8 @@ class Forecaster(Parameters):
             model.fit(self._arrays(read), progress=progress, metrics=metrics, **options)
         self.model_, self.context_, self.season_ = model, context, season
         self.columns_, self.timeline_ = read.columns, read.timeline
-        self.result_: training.TrainingResult | None = next(iter(model.results_), None)
+        stopped = [one for one in model.results_ if one.reason == "interrupted"]
+        self.result_: training.TrainingResult | None = next(iter(stopped or model.results_), None)
         self._end = remembered.tail(read, context)
         return self
 
@@ -457,8 +459,42 @@ class Forecaster(Parameters):
 
         def learn(training_part: list[Series]) -> HorizonModel:
             model = self._model(context, season, seed)
-            return model.fit(training_part, progress=progress, **options)
+            model.fit(training_part, progress=progress, **options)
+            if any(one.reason == "interrupted" for one in model.results_):
+                raise KeyboardInterrupt  # half a backtest says nothing
+            return model
 
+        plan = {"origins": origins, "stride": stride, "refit": refit}
+        return self._measure(learn, read, context, season, **plan)
+
+    def evaluate(
+        self, data: Any, *, origins: int | None = None, stride: int | None = None
+    ) -> Backtest:
+        """Measure the fitted model as it is on new data, beside simple methods.
+
+        As in `backtest`, but the network learns nothing: it forecasts from origins in ``data``. The
+        simple methods learn from what stands there before the first origin. On the rows that `fit`
+        has seen the network looks better than it is.
+
+        Parameters
+        ----------
+        data
+            Rows of the same columns as those of `fit`.
+        origins, stride
+            As in `backtest`.
+
+        Raises
+        ------
+        InputError
+            As in `predict`; or if too few rows stand before the first origin.
+        """
+        read = self._read(data, ahead=False)
+        given: dict[str, Any] = {"origins": origins, "stride": stride}
+        return self._measure(lambda _: self.model_, read, self.context_, self.season_, **given)
+
+    def _measure(
+        self, learn: backtest.Learn, read: Panel, context: int, season: int, **plan: Any
+    ) -> Backtest:
         frame_of: Any = dict
         if not isinstance(read.table, list) and read.table.kind not in ("array", "list"):
             frame_of = read.table.frame
@@ -475,10 +511,8 @@ class Forecaster(Parameters):
                 horizon=self.horizon,
                 quantiles=self._levels(),
                 season=season,
-                origins=origins,
-                stride=stride,
-                refit=refit,
                 frame_of=frame_of,
+                **plan,
             )
 
     # ------------------------------ looking inside
@@ -577,7 +611,7 @@ class Forecaster(Parameters):
         one.columns_, one.timeline_ = one._end.columns, one._end.timeline
         one.result_ = None
         expected = one._model(one.context_, one.season_, one.model_.seed)
-        for name in HorizonModel.__init__.__kwdefaults__ or ():
+        for name in [*_MODEL_ARGUMENTS, "horizon", "quantiles"]:
             wanted, has = (getattr(model, name) for model in (expected, one.model_))
             if name == "quantiles" and has is not None:
                 has = tuple(has)

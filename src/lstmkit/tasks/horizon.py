@@ -8,6 +8,7 @@ linear answer and stops where windows held out say that it gains no more.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,8 +38,9 @@ _ARGUMENTS = (
     "batch_size learning_rate weight_decay validation_fraction patience dtype seed"
 ).split()
 _SIGHT = ("start", "level", "local", "sizes")
-_SCALES = ("shift", "scale", "units")
+_SCALES = ("shift", "scale", "units", "least")
 _VALIDATE_EVERY = 10  # steps, where an epoch has fewer
+_CLOSE = 1e-6  # a quantile this near to the middle has no distance to change
 _NARROWEST, _WIDEST = 0.5, 4.0  # how far calibration may move a quantile, as a factor
 
 
@@ -178,6 +180,7 @@ class HorizonModel:
         *,
         progress: Any = None,
         metrics: Any = None,
+        tensorboard: Any = None,
         **options: Any,
     ) -> HorizonModel:
         """Learn from all windows of all series.
@@ -187,15 +190,20 @@ class HorizonModel:
         series : sequence of Series
             All with the same targets and covariates, without nan, each of at least
             ``context + horizon`` rows.
-        progress, metrics
+        progress
+            Where to show the run.
+        metrics
             As in `training.train`, of the first member's trial.
+        tensorboard
+            As in `training.train`; of several members each has a folder of its own in it.
         **options
             The other arguments of `training.train` that make sense here: ``clip_norm``.
 
         Returns
         -------
         HorizonModel
-            Itself.
+            Itself. After Ctrl-C too, with the members so far: then the ``reason`` of the last of
+            ``results_`` is ``"interrupted"``.
 
         Raises
         ------
@@ -241,9 +249,16 @@ class HorizonModel:
             self._start(network, choice, fold)
             self.networks_.append(network)
             if len(fold.held):
-                shown = {"progress": progress, "metrics": metrics} if k == 0 else {}
+                shown = {"progress": progress, "metrics": metrics if k == 0 else None}
+                if tensorboard is not None:
+                    one = f"network-{k + 1}" if len(seeds) > 1 else ""
+                    shown["tensorboard"] = os.path.join(tensorboard, one)
+                if progress is not None and len(seeds) > 1:
+                    progress.message(f"network {k + 1} of {len(seeds)}")
                 self._train(network, choice, fold, int(seed), **shown, **options)
                 answers.append(self._held_out(network, choice, fold))
+                if self.results_[-1].reason == "interrupted":
+                    break
         if answers and self.quantiles is not None:
             self._calibrate(*(np.concatenate(a) for a in zip(*answers, strict=True)))
         return self
@@ -368,24 +383,27 @@ class HorizonModel:
         return np.concatenate(answers), np.concatenate(right)
 
     def _calibrate(self, answers: Array, right: Array) -> None:
-        """Widen or narrow each quantile until it covers its share of the windows held out.
+        """Widen or narrow the intervals until they cover their share of the windows held out.
 
         Conformal calibration of quantiles (Romano, Patterson and Candès 2019) over held-out blocks
-        (Barber et al. 2021, "CV+"), here by a factor on the distance from the middle, so that
-        calm and wild windows keep their order.
+        (Barber et al. 2021, "CV+"), here by a factor on the distances from the middle, so that
+        calm and wild windows keep their order. Quantiles q and 1 - q are the ends of an interval
+        and share its factor; one that stands alone has its own.
         """
         assert self.quantiles is not None
         middle = _middle(answers, self.quantiles)
-        for k, level in enumerate(self.quantiles):
+        levels = np.asarray(self.quantiles)
+        sides = np.where(levels < 0.5, -1.0, 1.0)
+        for level in levels:
             if abs(level - 0.5) < 1e-9:
                 continue
-            distance = answers[..., k] - middle
+            ends = [k for k, q in enumerate(levels) if abs(abs(q - 0.5) - abs(level - 0.5)) < 1e-9]
+            inside = 1 - min(level, 1 - level) * len(ends)
             for j in range(right.shape[2]):
-                apart = np.abs(distance[..., j]) > 1e-6
-                if apart.any():
-                    ratio = (right - middle)[..., j][apart] / distance[..., j][apart]
-                    factor = np.quantile(ratio, max(level, 1 - level))
-                    self.widths_[j, k] = np.clip(factor, _NARROWEST, _WIDEST)
+                distance = (answers[:, :, j, ends] - middle[:, :, j, None]) * sides[ends]
+                away = (right - middle)[:, :, j, None] * sides[ends]
+                factors = (away / np.maximum(distance, _CLOSE)).max(axis=-1)
+                self.widths_[j, ends] = np.clip(np.quantile(factors, inside), _NARROWEST, _WIDEST)
 
     # ------------------------------ what a file holds
 
@@ -450,6 +468,7 @@ class HorizonModel:
             np.ones(width),
             np.ones(width),
             np.ones((2, n)),
+            np.ones(n),
         )
         model.widths_ = np.ones((n, model._levels))
         held = {name.split(".")[1] for name in parameters if name.startswith("members.")}

@@ -120,7 +120,8 @@ class Sight:
     start : int
         The naive forecast repeats the last so many rows.
     level : bool
-        Whether the linear skip sees the last value itself, not only the window relative to it.
+        Whether the linear skip sees the last value itself, not only the window relative to it;
+        with ``local`` it is relative to the window's mean.
     local : bool
         Whether each window is divided by its own spread, for series of different sizes.
     sizes : (int, int, int)
@@ -129,6 +130,9 @@ class Sight:
         Mean and deviation of the rows.
     units : (2, n)
         Size of a window's moves, and of the errors of the naive forecast.
+    least : (n,)
+        Added to a window's own spread, so that one that hardly moves is not blown up: a tenth of
+        the least deviation of a series.
     """
 
     context: int
@@ -140,6 +144,7 @@ class Sight:
     shift: Array
     scale: Array
     units: Array
+    least: Array
 
     @classmethod
     def of(
@@ -161,7 +166,11 @@ class Sight:
         used = [array[seen] for array in rows]
         shift = np.concatenate([a.mean(axis=0) for a in used])
         scale = _positive(np.concatenate([a.std(axis=0) for a in used]))
-        sight = cls(context, horizon, start, level, local, sizes, shift, scale, np.ones((2, n)))
+        breaks = np.flatnonzero(np.diff(origins) > 1) + 1  # another series begins
+        spreads = [rows.target[own].std(axis=0) for own in np.split(origins, breaks)]
+        least = _positive(0.1 * np.min([_or_infinite(own) for own in spreads], axis=0))
+        units = np.ones((2, n))
+        sight = cls(context, horizon, start, level, local, sizes, shift, scale, units, least)
         moves, errors = np.zeros(n), np.zeros(n)
         for chosen in chunks(origins):
             view = sight.windows(rows, chosen, np.float64)
@@ -192,13 +201,13 @@ class Sight:
         repeated = origins[:, None] - self.start + np.arange(self.horizon) % self.start
         naive = rows.target[repeated]
         shift, scale = (np.split(a, [n, n + p]) for a in (self.shift, self.scale))
-        local: Array = np.ones((len(origins), 1, n))
-        if self.local:
-            floor = 0.1 * scale[0]  # a window that hardly moves is not blown up
-            local = np.sqrt(history.var(axis=1, keepdims=True) + floor**2)
         path = np.concatenate([history, naive], axis=1)
+        local, level = np.ones((len(origins), 1, n)), (path - shift[0]) / scale[0]
+        if self.local:
+            variance = history.var(axis=1, keepdims=True)
+            local = np.sqrt(variance + self.least**2)
+            level = (path - history.mean(axis=1, keepdims=True)) / local
         moves = (path - history[:, -1:]) / (local * self.units[0])
-        level = (path - shift[0]) / scale[0]
         past = (rows.past[before] - shift[1]) / scale[1]
         unknown = np.zeros((len(origins), self.horizon, p))
         known = (rows.known[index] - shift[2]) / scale[2]
@@ -223,6 +232,10 @@ def _lengthened(array: Array, rows: int, value: float) -> Array:
     return longer
 
 
+def _or_infinite(spread: Array) -> Array:
+    return np.where(spread > 1e-12, spread, np.inf)
+
+
 def _positive(scale: Array) -> Array:
-    """Return the scale, 1 where it is 0: what never changes is left as it is."""
-    return np.where(scale > 1e-12, scale, 1.0)
+    """Return the scale, 1 where it is 0 or infinite: what never changes is left as it is."""
+    return np.where((scale > 1e-12) & np.isfinite(scale), scale, 1.0)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lstmkit.shapes import Array, InputError, one_of, shown
 from lstmkit.tasks import timeline as timelines
+from lstmkit.tasks import zones
 from lstmkit.tasks.tables import Table
 from lstmkit.tasks.timeline import Timeline
 
@@ -164,7 +165,7 @@ def panel(
         times = timelines.seconds_or_finer(table.times(owner, columns.time))
         zone = table.zone(owner, columns.time)
         if zone is not None:
-            local = timelines.whole_days(times, zone)
+            local = zones.whole_days(times, zone)
             times, zone = (times, zone) if local is None else (local, None)
     every, rows_of = [], []
     for name, rows in groups.items():
@@ -305,6 +306,104 @@ def enough(owner: str, panel: Panel, rows: int, why: str) -> None:
                 f"{owner}: {which} has {len(one.target)} rows with a target; expected at least "
                 f"{rows} = {why} (give more rows, or make these smaller)"
             )
+
+
+def ahead(owner: str, panel: Panel, future: Any, horizon: int) -> Panel:
+    """Take what is known of the time to come from data of its own.
+
+    Parameters
+    ----------
+    owner
+        Who speaks, for messages.
+    panel : Panel
+        The series that the time to come follows on; rows after their last target are dropped.
+    future
+        What `Table.of` takes, with the ``future`` columns and that of the series. Its rows follow
+        on each series' last target; where it has the column of times, they are checked. An array
+        may hold the ``future`` columns alone.
+    horizon : int
+        How many rows there must be for each series; more may stand after them.
+
+    Returns
+    -------
+    Panel
+        With ``horizon`` rows of known covariates after the last target of each series.
+
+    Examples
+    --------
+    >>> day = panel("example", {"y": [1, 2, 3], "open": [1, 0, 1]}, target="y", future="open")
+    >>> ahead("example", day, {"open": [0, 0]}, horizon=2).series[0].known[:, 0]
+    array([1., 0., 1., 0., 0.])
+    """
+    columns = panel.columns
+    if not columns.future:
+        raise InputError(
+            f"{owner}: future is given, but no column is known in the future (name them in fit: "
+            "future=, or leave future out)"
+        )
+    lists = isinstance(panel.table, list)
+    if lists and not (isinstance(future, list | tuple) and len(future) == len(panel.series)):
+        raise InputError(
+            f"{owner}: future is {type(future).__name__}; expected a list of {len(panel.series)}, "
+            "an entry for each series"
+        )
+    tables = [Table.of(owner, part) for part in (future if lists else [future])]
+    series, times = [], []
+    for k, (name, rows) in enumerate(zip(panel.names, panel.series, strict=True)):
+        table = tables[k if lists else 0]
+        here = np.arange(table.rows)
+        which = owner if name is None else f"{owner}: series {shown(repr(name))}"
+        if columns.series is not None:
+            labels = table.labels(owner, columns.series)
+            here = np.array([row for row in here if labels[row] == name], np.int64)
+        if len(here) < horizon:
+            raise InputError(
+                f"{which}: future has {len(here)} rows; expected {horizon}, the horizon, with "
+                f"{_listing(columns.future)} (give more rows)"
+            )
+        here = here[:horizon]
+        names: Sequence[Any] = columns.future
+        if table.kind in ("array", "list") and len(table.names) == len(names):
+            names = table.names
+        known = np.stack([table.numbers(owner, column)[here] for column in names], axis=1)
+        if np.isnan(known).any():
+            row, column = (int(index) for index in np.argwhere(np.isnan(known))[0])
+            raise InputError(
+                f"{which}: future, column {shown(repr(names[column]))}, "
+                f"{table.place(int(here[row]))}: is missing (nan); expected a number (give it)"
+            )
+        length = len(rows.target)
+        series.append(rows._replace(known=np.concatenate([rows.known[:length], known])))
+        if panel.times is not None and panel.timeline is not None:
+            expected = timelines.following(panel.times[k][length - 1], panel.timeline, horizon)
+            _same_times(which, table, columns.time, here, expected, panel.timeline)
+            times.append(np.concatenate([panel.times[k][:length], expected]))
+    return panel._replace(series=series, times=times if panel.times is not None else None)
+
+
+def _same_times(
+    owner: str,
+    table: Table,
+    name: Any,
+    rows: NDArray[np.int64],
+    expected: Array,
+    timeline: Timeline,
+) -> None:
+    """Raise `InputError` unless a table that has a column of times has the expected ones."""
+    if name not in (*table.names, *table.index):
+        return
+    times = table.times(owner, name)
+    zone = table.zone(owner, name)
+    if zone is not None and timeline.zone is None:
+        times = zones.wall(times, zone)
+    wrong = times[rows] != expected
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        raise InputError(
+            f"{owner}: future, column {shown(repr(name))}, {table.place(int(rows[k]))}: is "
+            f"{timelines.written(times[rows[k]])}; expected {timelines.written(expected[k])} "
+            f"({timeline.name}, on from the last target)"
+        )
 
 
 # ------------------------------ which column is what
@@ -481,7 +580,7 @@ def _frame(
         times = np.concatenate([times for times in ahead if times is not None])
         zone = table.zone("", panel.columns.time)
         if zone is not None and panel.timeline is not None and panel.timeline.zone is None:
-            times = timelines.instants(times, zone)
+            times = zones.instants(times, zone)
         columns[panel.columns.time] = times
     elif panel.columns.series is None and (index := table.counted_index()) is not None:
         columns[index[0]] = index[1][len(panel.series[0].target) - 1] + index[2] * np.arange(

@@ -21,6 +21,11 @@ class Parameters:
 
     random_state: Any
 
+    def _store(self, given: dict[str, Any]) -> None:
+        """Keep the arguments of ``__init__`` as they came."""
+        for name in self._names():
+            setattr(self, name, given[name])
+
     @classmethod
     def _names(cls) -> list[str]:
         return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
