@@ -108,6 +108,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.summaries": (5, BASE),
     "tasks.labelled": (5, 3),
     "tasks.ridge": (5, BASE),
+    "tasks.intervals": (5, BASE),
     "tasks.horizon_windows": (5, BASE),
     "tasks.horizon_network": (5, 1),
     "tasks.horizon_choice": (5, 1),
