@@ -19,7 +19,7 @@ from lstmkit import store, training
 from lstmkit.layers import Trace
 from lstmkit.shapes import Array, InputError, positive_integer, shown
 from lstmkit.tasks import backtest, metrics, panel, remembered, timeline
-from lstmkit.tasks.backtest import Backtest
+from lstmkit.tasks.backtest import Backtest, Learn
 from lstmkit.tasks.horizon import HorizonModel, Series
 from lstmkit.tasks.horizon_choice import transformed
 from lstmkit.tasks.horizon_windows import lay_out
@@ -493,7 +493,7 @@ class Forecaster(Parameters):
         return self._measure(lambda _: self.model_, read, self.context_, self.season_, **given)
 
     def _measure(
-        self, learn: backtest.Learn, read: Panel, context: int, season: int, **plan: Any
+        self, learn: Learn, read: Panel, context: int, season: int, **plan: Any
     ) -> Backtest:
         frame_of: Any = dict
         if not isinstance(read.table, list) and read.table.kind not in ("array", "list"):
