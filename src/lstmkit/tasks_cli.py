@@ -357,28 +357,14 @@ def _show_accuracy(learned: labelled.Labelled, judged: labelled.Labelled, ours: 
         )
     except InputError as error:  # scikit-learn is missing
         typer.echo(f"no {LOGISTIC}: {error}", err=True)
-    scores = _show_shares(truth, {"LSTM": ours, **others})
-    best = max(others, key=lambda name: scores[name])
-    points = 100 * abs(scores["LSTM"] - scores[best])
-    sure = summaries.better(truth, ours, others[best])
-    if sure > 0:
-        verdict = f"The LSTM is worth it here: {points:.1f} points ahead of {best}."
-    elif sure < 0:
-        verdict = f"The LSTM loses: {points:.1f} points behind {best}; use that here."
-    else:
-        verdict = (
-            f"No clear difference between the LSTM and {best}: {points:.1f} points, which may be "
-            f"chance on {count(len(truth), 'sequence')}."
-        )
-    typer.echo(f"\n{verdict}")
+    _show_shares(truth, {"LSTM": ours, **others})
+    typer.echo(f"\n{summaries.verdict(truth, ours, others)}")
 
 
-def _show_shares(truth: Array, predicted: dict[str, Array]) -> dict[str, float]:
-    scores = {name: metrics.accuracy(truth, labels) for name, labels in predicted.items()}
+def _show_shares(truth: Array, predicted: dict[str, Array]) -> None:
     head = ("", f"right of {len(truth):,}")
-    rows = [(name, f"{score:.1%}") for name, score in scores.items()]
+    rows = [(name, f"{metrics.accuracy(truth, one):.1%}") for name, one in predicted.items()]
     _show_table(head, rows)
-    return scores
 
 
 def _show_confusion(actual: Array, predicted: Array) -> None:

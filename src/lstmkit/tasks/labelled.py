@@ -185,7 +185,7 @@ def held_out(owner: str, labels: Array, share: float, seed: int) -> tuple[Array,
 def _from_npz(owner: str, path: str | os.PathLike[str]) -> Labelled:
     name = os.fspath(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {key: np.asarray(file[key]) for key in ("X", "y")}
     except OSError:
         raise
