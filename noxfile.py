@@ -320,7 +320,8 @@ def package(session: nox.Session) -> None:
     expected = {
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
-        if path.is_file() and path.suffix in {".py", ".pyi", ".typed", ".html", ".json", ".md"}
+        if path.is_file()
+        and path.suffix in {".py", ".pyi", ".typed", ".html", ".json", ".md", ".csv"}
     }
     _check_wheel(session, wheel, expected, extensions=1)
     _check_objects(session, build)

@@ -307,7 +307,9 @@ def classes_of(owner: str, learned: dict[str, Any]) -> NDArray[Any]:
     if not isinstance(given, list) or not all(isinstance(one, str | int | float) for one in given):
         raise InputError(f"{owner}: config: classes is no list of labels")
     if not isinstance(name, str) or name not in _KINDS:
-        raise InputError(f"{owner}: config: classes_dtype is {shown(repr(name), 40)}; expected that of labels")
+        raise InputError(
+            f"{owner}: config: classes_dtype is {shown(repr(name), 40)}; expected that of labels"
+        )
     longest = max((len(one) for one in given if isinstance(one, str)), default=0)
     if longest * len(given) > 1 << 24:
         raise InputError(f"{owner}: config: classes has labels of {longest} letters")
