@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -58,20 +59,21 @@ class Fitted(Parameters):
 
     def __sklearn_tags__(self) -> Any:
         """Say what it can, in scikit-learn's words (1.6 and later)."""
-        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
-
+        utils = import_module("sklearn.utils")
         several = self._type != "classifier"
-        return Tags(
+        return utils.Tags(
             estimator_type=self._type,
-            target_tags=TargetTags(
+            target_tags=utils.TargetTags(
                 required=True,
                 one_d_labels=self._type == "classifier",
                 two_d_labels=self._steps,
                 multi_output=several,
             ),
-            classifier_tags=ClassifierTags() if self._type == "classifier" else None,
-            regressor_tags=RegressorTags() if self._type == "regressor" else None,
-            input_tags=InputTags(three_d_array=True, allow_nan=self.missing in ("mask", "fill")),
+            classifier_tags=utils.ClassifierTags() if self._type == "classifier" else None,
+            regressor_tags=utils.RegressorTags() if self._type == "regressor" else None,
+            input_tags=utils.InputTags(
+                three_d_array=True, allow_nan=self.missing in ("mask", "fill")
+            ),
         )
 
     def _fitted(self) -> Any:

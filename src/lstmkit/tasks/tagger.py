@@ -20,7 +20,80 @@ TASKS = ("label", "labels", "value")
 
 
 class SequenceTagger(Estimator):
-    """Learn what every step of a sequence is."""
+    """Learn what every step of a sequence is.
+
+    X is as for `SequenceClassifier`; y has an entry for every step: an array (n, T) or a list of
+    arrays (T_k,); with ``task="labels"`` or ``"value"`` also (n, T, K) or (T_k, K).
+
+    Parameters
+    ----------
+    hidden_size, num_layers : int
+        H and L of the LSTM.
+    task : {"label", "labels", "value"}
+        What a step has: one of several classes; K labels, each 0 or 1 (binary cross-entropy); or a
+        value, or K of them (squared error, scaled inside).
+    bidirectional : bool
+        Whether it also reads each sequence from its end.
+    dropout : float
+        In training, of each layer's output and before the head.
+    recurrent_dropout, zoneout, layer_norm, peepholes, coupled_gates
+        As in `LSTM`.
+    scaling : {"standard", "minmax"} or None
+        How each feature is scaled, over all steps of the training sequences: to mean 0 and
+        deviation 1, or to 0 to 1. It is saved with the model.
+    missing : {"error", "mask", "fill"}
+        What a nan in X is. An error; or ("mask") the mean of its feature, and for every feature
+        there is a second one that says 1 where the first is missing, else 0; or ("fill") the last
+        number of that feature in the same sequence, before the first one its mean.
+    class_weight : {"balanced"}, dict or None
+        How much each class counts in the loss; ``"balanced"`` weighs it by n / (classes · its
+        count), as scikit-learn. Only with ``task="label"``. Their mean over the data is brought to 1.
+    epochs, batch_size : int
+        How often all sequences are learned from, and how many at a time, of similar lengths.
+    learning_rate, weight_decay, clip_norm
+        Of AdamW: the peak of a cosine that falls to 0 after a warm-up of 2 % of the run; the
+        decoupled decay; the bound of the gradient's norm.
+    validation_fraction : float or None
+        The share of sequences to hold out. Fewer than 30 would say nothing: where it would
+        be fewer, none are held out and the run has all its epochs.
+    patience : int or None
+        Stop after so many epochs without a gain in the loss of what is held out; the weights of
+        the best epoch are kept. None: never, and the last weights are kept.
+    dtype : {"float32", "float64"}
+        Of weights and arithmetic; scaling is always in float64.
+    random_state : int, numpy RandomState or Generator, or None
+        Of the weights, the split, the order and dropout. The same int gives the same bits.
+
+    Attributes
+    ----------
+    classes_ : array
+        With ``task="label"``: the classes, sorted.
+    n_features_in_, feature_names_in_
+        As in scikit-learn: of rows (n, T) and of a frame its columns, else F; the names where X
+        came in frames whose columns have names.
+    network_ : Network
+        LSTM and head. `network` gives them as a chain.
+    result_ : TrainingResult
+        The last run: its log, and why it ended. A loaded model has none.
+
+    Notes
+    -----
+    `predict` gives an array (n, T, ...) for an array, rows or a frame; for a list a list, its
+    entries (T_k, ...), or for frames and one answer a step columns with the frames' index.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmkit as lk
+    >>> rng = np.random.default_rng(0)
+    >>> X = [rng.normal(size=(steps, 1)) for steps in rng.integers(3, 9, size=60)]
+    >>> y = [(x.cumsum() > 0).astype(int) for x in X]
+    >>> model = lk.SequenceTagger(16, epochs=30, random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.9
+    True
+    >>> [tags.shape for tags in model.predict(X[:2])] == [(len(x),) for x in X[:2]]
+    True
+    """
 
     classes_: NDArray[Any]
     target_scaling_: Scaling
@@ -140,7 +213,11 @@ class SequenceTagger(Estimator):
         return self._target_layer() if self.task == "value" else {}
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> SequenceTagger:
-        """Learn from these sequences once, going on from what is known."""
+        """Learn from these sequences once, going on from what is known.
+
+        ``classes`` are all that will come; of the first call those of y by default. The first
+        call also learns the scaling, and the features.
+        """
         found: SequenceTagger = self._partial_fit(X, y, classes)
         return found
 

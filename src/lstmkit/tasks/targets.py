@@ -57,7 +57,7 @@ def one_a_step(owner: str, y: Any, lengths: NDArray[np.int64], columns: bool) ->
             "for each"
         )
     ranks = (1, 2) if columns else (1,)
-    found = []
+    found: list[Array] = []
     for k, (one, length) in enumerate(zip(rows, lengths, strict=True)):
         array = np.asarray(one)
         if array.ndim not in ranks or len(array) != length:
@@ -203,7 +203,8 @@ def weights_of(owner: str, given: Any, classes: Array, encoded: Array) -> Array 
         raise InputError(
             f"{owner}: class_weight gives every class in y the weight 0; expected one above 0"
         )
-    return weights * (counts.sum() / total)
+    weights = np.asarray(weights * (counts.sum() / total))
+    return weights
 
 
 def real_weight(owner: str, label: Any, weight: Any) -> float:
