@@ -8,8 +8,8 @@ over all predicted steps of the part: their first step predicts, nothing predict
 their evaluation counts (TCN/poly_music/music_test.py: the sum over all chorales, divided by the sum
 of their lengths less one). The mean over chorales of each one's own mean stands beside it.
 
-Options were chosen, and training stops, by the validation part; the test part is only measured. With
-``--transpose K`` every training chorale is there in 2K + 1 keys, from K semitones down to K up.
+Options were chosen, and training stops, by the validation part; the test part is only measured.
+With ``--transpose K`` every training chorale is there in 2K + 1 keys, K semitones down to K up.
 """
 
 from __future__ import annotations
@@ -82,9 +82,8 @@ def main() -> None:
     parts = rolls(arguments.file)
     truth = pairs(parts["test"])[1]
     rates = np.concatenate(parts["train"]).mean(axis=0)
-    print(
-        f"always the rates of the keys: {nats([np.tile(rates, (len(y), 1)) for y in truth], truth)[0]:.2f}"
-    )
+    always = nats([np.tile(rates, (len(y), 1)) for y in truth], truth)[0]
+    print(f"always the rates of the keys: {always:.2f}")
     print(f"{lk.backend()}; {OPTIONS}; transposed by up to {arguments.transpose}\n")
     train = pairs(transposed(parts["train"], arguments.transpose))
     print(
@@ -100,8 +99,8 @@ def main() -> None:
         kept = nats(model.predict_proba(pairs(parts["valid"])[0]), pairs(parts["valid"])[1])[0]
         ours, of_chorales = nats(model.predict_proba(pairs(parts["test"])[0]), truth)
         epochs = len(model.result_.history)
-        row = f"{seed} | {kept:.3f} | {ours:.3f} | {of_chorales:.3f} | {epochs} | {clock:.0f} | {used:.0f}"
-        print(f"| {row} |", flush=True)
+        figures = f"{kept:.3f} | {ours:.3f} | {of_chorales:.3f} | {epochs}"
+        print(f"| {seed} | {figures} | {clock:.0f} | {used:.0f} |", flush=True)
         found.append(ours)
     print(f"\nmedian of the test part: {np.median(found):.3f}; expected at most {BOUND}")
     if np.median(found) > BOUND:
