@@ -49,7 +49,7 @@ class Network:
         self, inputs: Array, state: Any = None, lengths: Any = None, reset: Any = None
     ) -> tuple[Array, None]:
         """Return the predictions: (N, K) or, for every step, (N, T, K)."""
-        packing = engine.Packing(*inputs.shape[:2], lengths, engine.empty)
+        packing = engine.Packing(len(inputs), inputs.shape[1], lengths, engine.empty)
         y, (h, _), _ = self.lstm.stack.run(self.lstm.parameters, inputs, None, packing)
         return self.head(self._pool(packing, y, h)[0]), None
 
@@ -62,7 +62,7 @@ class Network:
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, None, Any]:
         """Return the predictions and the tape; with a rng, dropout is on."""
-        packing = engine.Packing(*inputs.shape[:2], lengths, engine.empty)
+        packing = engine.Packing(len(inputs), inputs.shape[1], lengths, engine.empty)
         y, (h, _), lstm = self.lstm.stack.run(
             self.lstm.parameters, inputs, None, packing, None, rng, True
         )
@@ -236,14 +236,12 @@ def infer(network: Network, values: Array, lengths: NDArray[np.int64], steps: bo
     size = network.head.output_size
     starts = np.cumsum(lengths) - lengths
     found = np.empty((len(values) if steps else len(lengths), size), values.dtype)
-    order = np.argsort(lengths, kind="stable")
+    order = np.argsort(-lengths, kind="stable")
     at = 0
     while at < len(order):
-        rows = order[at : at + max(1, _TOKENS // int(lengths[order[at]]))]
-        longest = int(lengths[rows[-1]])
-        rows = rows[: max(1, _TOKENS // longest)]
+        longest = int(lengths[order[at]])
+        rows = order[at : at + max(1, _TOKENS // longest)]
         own = lengths[rows]
-        longest = int(own.max())
         index = starts[rows][:, None] + np.arange(longest)
         inputs = values.take(index, axis=0, mode="clip")
         prediction, _ = network(inputs, None, own if (own < longest).any() else None)

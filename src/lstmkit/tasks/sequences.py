@@ -50,7 +50,7 @@ class Sequences(NamedTuple):
     flat: bool = False
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many sequences there are."""
         return len(self.lengths)
 
@@ -348,7 +348,7 @@ def steps_in_kind(data: Sequences, found: Array) -> Any:
     For a frame in the list a column like its own, where there is one answer a step.
     """
     if data.kind != "list":
-        return found.reshape(data.count, -1, *found.shape[1:])
+        return found.reshape(data.size, -1, *found.shape[1:])
     parts = np.split(found, data.starts[1:])
     if len(data.frames) == len(parts) and found.ndim == 1:
         return [as_series(frame, part) for frame, part in zip(data.frames, parts, strict=True)]

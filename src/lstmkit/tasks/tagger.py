@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 from lstmkit import losses
 from lstmkit.shapes import Array, InputError, one_of, positive_integer
 from lstmkit.tasks import sequences, targets
-from lstmkit.tasks.estimator import (
-    Estimator,
-    classes_config,
-    classes_of,
-    r_squared,
-    softmax,
-    weighted,
-)
+from lstmkit.tasks.estimator import Estimator
 from lstmkit.tasks.scaling import Scaling
 from lstmkit.tasks.sequences import Sequences
 
@@ -27,7 +20,80 @@ TASKS = ("label", "labels", "value")
 
 
 class SequenceTagger(Estimator):
-    """Learn what every step of a sequence is."""
+    """Learn what every step of a sequence is.
+
+    X is as for `SequenceClassifier`; y has an entry for every step: an array (n, T) or a list of
+    arrays (T_k,); with ``task="labels"`` or ``"value"`` also (n, T, K) or (T_k, K).
+
+    Parameters
+    ----------
+    hidden_size, num_layers : int
+        H and L of the LSTM.
+    task : {"label", "labels", "value"}
+        What a step has: one of several classes; K labels, each 0 or 1 (binary cross-entropy); or a
+        value, or K of them (squared error, scaled inside).
+    bidirectional : bool
+        Whether it also reads each sequence from its end.
+    dropout : float
+        In training, of each layer's output and before the head.
+    recurrent_dropout, zoneout, layer_norm, peepholes, coupled_gates
+        As in `LSTM`.
+    scaling : {"standard", "minmax"} or None
+        How each feature is scaled, over all steps of the training sequences: to mean 0 and
+        deviation 1, or to 0 to 1. It is saved with the model.
+    missing : {"error", "mask", "fill"}
+        What a nan in X is. An error; or ("mask") the mean of its feature, and for every feature
+        there is a second one that says 1 where the first is missing, else 0; or ("fill") the last
+        number of that feature in the same sequence, before the first one its mean.
+    class_weight : {"balanced"}, dict or None
+        How much each class counts in the loss; ``"balanced"`` weighs it by n / (classes · its
+        count), as scikit-learn. Only with ``task="label"``. Their mean over the data is brought to 1.
+    epochs, batch_size : int
+        How often all sequences are learned from, and how many at a time, of similar lengths.
+    learning_rate, weight_decay, clip_norm
+        Of AdamW: the peak of a cosine that falls to 0 after a warm-up of 2 % of the run; the
+        decoupled decay; the bound of the gradient's norm.
+    validation_fraction : float or None
+        The share of sequences to hold out. Fewer than 30 would say nothing: where it would
+        be fewer, none are held out and the run has all its epochs.
+    patience : int or None
+        Stop after so many epochs without a gain in the loss of what is held out; the weights of
+        the best epoch are kept. None: never, and the last weights are kept.
+    dtype : {"float32", "float64"}
+        Of weights and arithmetic; scaling is always in float64.
+    random_state : int, numpy RandomState or Generator, or None
+        Of the weights, the split, the order and dropout. The same int gives the same bits.
+
+    Attributes
+    ----------
+    classes_ : array
+        With ``task="label"``: the classes, sorted.
+    n_features_in_, feature_names_in_
+        As in scikit-learn: of rows (n, T) and of a frame its columns, else F; the names where X
+        came in frames whose columns have names.
+    network_ : Network
+        LSTM and head. `network` gives them as a chain.
+    result_ : TrainingResult
+        The last run: its log, and why it ended. A loaded model has none.
+
+    Notes
+    -----
+    `predict` gives an array (n, T, ...) for an array, rows or a frame; for a list a list, its
+    entries (T_k, ...), or for frames and one answer a step columns with the frames' index.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmkit as lk
+    >>> rng = np.random.default_rng(0)
+    >>> X = [rng.normal(size=(steps, 1)) for steps in rng.integers(3, 9, size=60)]
+    >>> y = [(x.cumsum() > 0).astype(int) for x in X]
+    >>> model = lk.SequenceTagger(16, epochs=30, random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.9
+    True
+    >>> [tags.shape for tags in model.predict(X[:2])] == [(len(x),) for x in X[:2]]
+    True
+    """
 
     classes_: NDArray[Any]
     target_scaling_: Scaling
@@ -78,7 +144,7 @@ class SequenceTagger(Estimator):
         if self.task == "label":
             labels = targets.labels(owner, given)
             known = labels if classes is None else targets.labels(owner, np.asarray(classes))
-            self.classes_ = targets.at_least_two(owner, np.unique(known))
+            self.classes_ = targets.classes_in(owner, known)
             encoded = targets.encode(owner, labels, self.classes_)
             targets.weights_of(owner, self.class_weight, self.classes_, encoded)
             return encoded
@@ -101,7 +167,8 @@ class SequenceTagger(Estimator):
         values = targets.values(owner, given).reshape(len(given), -1)
         if values.shape[1] != self._columns_of_y:
             raise InputError(
-                f"{owner}: y has {values.shape[1]} columns; expected {self._columns_of_y}, as in fit"
+                f"{owner}: y has {values.shape[1]} columns; expected "
+                f"{self._columns_of_y}, as in fit"
             )
         if self.task == "value":
             return self.target_scaling_.apply(values, np.float64)
@@ -123,17 +190,17 @@ class SequenceTagger(Estimator):
         if self.task == "labels":
             return _summed
         weights = targets.weights_of(self._owner, self.class_weight, self.classes_, encoded)
-        return losses.cross_entropy if weights is None else partial(weighted, weights)
+        return losses.cross_entropy if weights is None else partial(targets.weighted, weights)
 
     def _learned(self) -> dict[str, Any]:
         if self.task == "label":
-            return classes_config(self.classes_)
+            return targets.classes_config(self.classes_)
         shape = {"one_column": self._one_column, "outputs": self._columns_of_y}
         return shape | (self._target_config() if self.task == "value" else {})
 
     def _restore(self, learned: dict[str, Any]) -> None:
         if self.task == "label":
-            self.classes_ = classes_of(self._owner, learned)
+            self.classes_ = targets.classes_of(self._owner, learned)
             return
         self._columns_of_y = positive_integer(self._owner, "outputs", learned["outputs"])
         self._one_column = bool(learned["one_column"]) and self._columns_of_y == 1
@@ -146,19 +213,35 @@ class SequenceTagger(Estimator):
         return self._target_layer() if self.task == "value" else {}
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> SequenceTagger:
-        """Learn from these sequences once, going on from what is known."""
+        """Learn from these sequences once, going on from what is known.
+
+        ``classes`` are all that will come; of the first call those of y by default. The first
+        call also learns the scaling, and the features.
+        """
         found: SequenceTagger = self._partial_fit(X, y, classes)
         return found
 
     def _decide(self, found: Array) -> Array:
         """From the network's predictions (tokens, K) to answers, one a step."""
         if self.task == "label":
-            return self.classes_[found.argmax(axis=1)]
+            labels: Array = self.classes_[found.argmax(axis=1)]
+            return labels
         if self.task == "labels":
             answers = (found > 0).astype(np.int64)
         else:
             answers = self.target_scaling_.undo(found)
         return answers[:, 0] if self._one_column else answers
+
+    def _probabilities(self, found: Array) -> Array:
+        if self.task == "value":
+            raise InputError(
+                f'{self._owner}: task is "value", which has no probabilities; call predict'
+            )
+        if self.task == "label":
+            return targets.softmax(found)
+        with np.errstate(over="ignore"):
+            chances: Array = 1 / (1 + np.exp(-found.astype(np.float64)))
+        return chances[:, 0] if self._one_column else chances
 
     def predict(self, X: Any) -> Any:
         """Return what every step is: as y was given, an array (n, T, ...) or a list."""
@@ -167,16 +250,8 @@ class SequenceTagger(Estimator):
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of every class, or that each label is on, for every step."""
-        if self.task == "value":
-            raise InputError(
-                f'{self._owner}: predict_proba has no meaning with task="value"; call predict'
-            )
         found, data = self._run(X)
-        if self.task == "label":
-            return sequences.steps_in_kind(data, softmax(found))
-        with np.errstate(over="ignore"):
-            found = 1 / (1 + np.exp(-found.astype(np.float64)))
-        return sequences.steps_in_kind(data, found)
+        return sequences.steps_in_kind(data, self._probabilities(found))
 
     def score(self, X: Any, y: Any) -> float:
         """Return the share of steps that are right (of ``"labels"``: of labels); of values R²."""
@@ -184,7 +259,7 @@ class SequenceTagger(Estimator):
         given = targets.one_a_step(self._owner, y, data.lengths, self.task != "label")
         answers = self._decide(found)
         if self.task == "value":
-            return r_squared(targets.values(self._owner, given), answers)
+            return targets.r_squared(targets.values(self._owner, given), answers)
         return float(np.mean(answers == given))
 
     def loss(self, X: Any, y: Any) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstmkit import losses
 from lstmkit.shapes import Array, InputError, real_array, shown
 
 
@@ -56,7 +57,7 @@ def one_a_step(owner: str, y: Any, lengths: NDArray[np.int64], columns: bool) ->
             "for each"
         )
     ranks = (1, 2) if columns else (1,)
-    found = []
+    found: list[Array] = []
     for k, (one, length) in enumerate(zip(rows, lengths, strict=True)):
         array = np.asarray(one)
         if array.ndim not in ranks or len(array) != length:
@@ -110,12 +111,15 @@ def labels(owner: str, array: Array) -> Array:
     return array
 
 
-def at_least_two(owner: str, classes: Array) -> Array:
-    """Return the classes, or say that one alone cannot be told from another."""
+def classes_in(owner: str, known: Array) -> Array:
+    """Return the classes, sorted, or say that one alone cannot be told from another."""
+    classes = np.unique(known)
+    if classes.dtype.kind == "U":  # no wider than the longest
+        classes = np.array(classes.tolist())
     if len(classes) < 2:
         raise InputError(
-            f"{owner}: y has 1 class, {shown(repr(classes[0].item() if classes.dtype != object else classes[0]), 60)}; expected at least 2 classes to tell "
-            "apart (take more data)"
+            f"{owner}: y has 1 class, {shown(repr(classes.tolist()[0]), 60)}; expected at least 2 "
+            "classes to tell apart (take more data)"
         )
     return classes
 
@@ -199,7 +203,8 @@ def weights_of(owner: str, given: Any, classes: Array, encoded: Array) -> Array 
         raise InputError(
             f"{owner}: class_weight gives every class in y the weight 0; expected one above 0"
         )
-    return weights * (counts.sum() / total)
+    weights = np.asarray(weights * (counts.sum() / total))
+    return weights
 
 
 def real_weight(owner: str, label: Any, weight: Any) -> float:
@@ -247,3 +252,78 @@ def _warn_of_column() -> None:
         kind,
         stacklevel=5,
     )
+
+
+# ------------------------------------------------------------------- from logits and back
+
+
+def softmax(logits: Array) -> Array:
+    """Return probabilities of logits (..., K), which sum to 1 in float64."""
+    z = logits.astype(np.float64)
+    z -= z.max(axis=-1, keepdims=True)
+    np.exp(z, out=z)
+    z /= z.sum(axis=-1, keepdims=True)
+    return z
+
+
+def weighted(weights: Array, logits: Array, labels: Array) -> tuple[float, Array]:
+    """Return the mean of weighted cross-entropies over the labels that count (-1 does not).
+
+    Divided by the number of labels, not by the sum of their weights: so batches add up to the
+    whole, whatever classes are in each.
+    """
+    value, gradient = losses.cross_entropy(logits, labels, weights=weights)
+    counted = labels[labels >= 0]
+    share = float(weights[counted].sum()) / max(len(counted), 1)
+    gradient *= gradient.dtype.type(share)
+    return value * share, gradient
+
+
+def r_squared(truth: Array, prediction: Array) -> float:
+    """Return 1 - the squared error / that of the mean, averaged over columns, as scikit-learn.
+
+    Of a constant column it is 1 where the prediction is right and 0 where it is not.
+    """
+    truth, prediction = (a.reshape(len(a), -1) for a in (truth, prediction))
+    errors = np.square(truth - prediction).sum(axis=0)
+    spread = np.square(truth - truth.mean(axis=0)).sum(axis=0)
+    plain = np.where(errors == 0, 1.0, 0.0)
+    return float(np.where(spread > 0, 1 - errors / np.where(spread > 0, spread, 1), plain).mean())
+
+
+def classes_config(classes: NDArray[Any]) -> dict[str, Any]:
+    """Return classes as JSON values."""
+    return {"classes": classes.tolist(), "classes_dtype": _kind(classes)}
+
+
+def classes_of(owner: str, learned: dict[str, Any]) -> NDArray[Any]:
+    """Undo `classes_config`, with nothing believed.
+
+    Raises
+    ------
+    InputError
+        If they are no sorted classes of that dtype.
+    """
+    given, name = learned["classes"], learned["classes_dtype"]
+    if not isinstance(given, list) or not all(isinstance(one, str | int | float) for one in given):
+        raise InputError(f"{owner}: config: classes is no list of labels")
+    if not isinstance(name, str) or name not in _KINDS:
+        raise InputError(
+            f"{owner}: config: classes_dtype is {shown(repr(name), 40)}; expected that of labels"
+        )
+    longest = max((len(one) for one in given if isinstance(one, str)), default=0)
+    if longest * len(given) > 1 << 24:
+        raise InputError(f"{owner}: config: classes has labels of {longest} letters")
+    classes = np.array(given, name)
+    if classes.tolist() != given or len(classes) < 2 or (classes[1:] <= classes[:-1]).any():
+        raise InputError(f"{owner}: config: classes are not two or more in their order")
+    return classes
+
+
+_KINDS = (
+    "str object bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+).split()
+
+
+def _kind(classes: NDArray[Any]) -> str:
+    return "str" if classes.dtype.kind == "U" else classes.dtype.name
