@@ -84,7 +84,8 @@ def test_frames_keep_their_names_and_their_gaps(library):
 def test_what_is_no_sequence_is_refused_in_one_line(X, words):
     with pytest.raises(InputError, match=words) as error:
         read(X)
-    assert str(error.value).startswith("T: ") and "\n" not in str(error.value)
+    assert str(error.value).startswith("T: ")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
