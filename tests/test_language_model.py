@@ -65,13 +65,13 @@ def by_hand(model, parameters, inputs, reset=None, masks=None):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_its_network_is_a_chain_of_the_same_arrays(tied):
-    model = tiny(tied=tied, num_layers=2, embedding_size=None, layer_norm=True)
+    model = tiny(tied=tied, num_layers=2, embedding_size=None, layer_norm=True, dtype="float64")
     tokens = np.random.default_rng(0).integers(0, len(model.vocabulary), (3, 9))
     logits, _ = model(tokens)
     np.testing.assert_array_equal(model.network(tokens)[0], logits)
     stream = model.network.stream(3)
     steps = np.stack([stream.step(tokens[:, t]) for t in range(9)], axis=1)
-    np.testing.assert_allclose(steps, logits, atol=1e-6)
+    np.testing.assert_allclose(steps, logits, rtol=1e-12)
     for name, array in model.network.parameters.items():
         assert np.shares_memory(
             array, model.parameters.get(name, model.parameters["embedding.weight"])

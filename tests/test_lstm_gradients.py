@@ -155,6 +155,8 @@ def random_config(rng):
     if chance(0.3):
         chosen = rng.integers(0, len(FUNCTIONS), 3)
         config["activations"] = tuple(FUNCTIONS[k] for k in chosen)
+        # Gates without a bound can make a cell that grows until it overflows.
+        config["gate_clip"] = config["gate_clip"] or 2.0
     return config
 
 

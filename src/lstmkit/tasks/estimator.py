@@ -213,16 +213,6 @@ class Estimator(Fitted):
             if name not in known:
                 raise TypeError(f"{owner}.fit() got an unexpected keyword argument {name!r}")
 
-    def _seed(self) -> int | None:
-        state = self.random_state
-        if state is None:
-            return None
-        if isinstance(state, np.random.RandomState):
-            return int(state.randint(2**31 - 1))
-        if isinstance(state, np.random.Generator):
-            return int(state.integers(2**31 - 1))
-        return positive_integer(self._owner, "random_state", state, least=0)
-
     def _validation(self, given: Any) -> tuple[Sequences, Array]:
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise InputError(f"{self._owner}: validation is no pair (X, y)")

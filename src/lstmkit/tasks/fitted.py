@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from lstmkit.layers import LSTM, Linear, Recurrent, Sequential, Trace
 from lstmkit.shapes import Array, InputError, floating_dtype, positive_integer, shown
 from lstmkit.tasks import sequences
 from lstmkit.tasks.network import Network, infer
-from lstmkit.tasks.parameters import Parameters
+from lstmkit.tasks.parameters import Parameters, not_fitted
 from lstmkit.tasks.scaling import Scaling, settle, width
 from lstmkit.tasks.sequences import Sequences
 from lstmkit.tasks.streaming import SequenceStream
@@ -47,6 +48,40 @@ class Fitted(Parameters):
     target_scaling_: Scaling
     network_: Network
     n_features_in_: int
+
+    _steps = False  # whether every step has a prediction
+    _type: str | None = None  # scikit-learn's word for it
+
+    # ------------------------------ scikit-learn's conventions
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "network_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what it can, in scikit-learn's words (1.6 and later)."""
+        utils = import_module("sklearn.utils")
+        several = self._type != "classifier"
+        return utils.Tags(
+            estimator_type=self._type,
+            target_tags=utils.TargetTags(
+                required=True,
+                one_d_labels=self._type == "classifier",
+                two_d_labels=self._steps,
+                multi_output=several,
+            ),
+            classifier_tags=utils.ClassifierTags() if self._type == "classifier" else None,
+            regressor_tags=utils.RegressorTags() if self._type == "regressor" else None,
+            input_tags=utils.InputTags(
+                three_d_array=True, allow_nan=self.missing in ("mask", "fill")
+            ),
+        )
+
+    def _fitted(self) -> Any:
+        if not self.__sklearn_is_fitted__():
+            raise not_fitted()(
+                f"{self._owner}: the model knows nothing yet; call fit or lk.load first"
+            )
+        return self
 
     # ------------------------------ what a kind of estimator says of itself
 

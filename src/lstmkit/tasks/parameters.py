@@ -1,7 +1,7 @@
-"""scikit-learn's conventions for parameters, without scikit-learn.
+"""scikit-learn's conventions for a model's arguments, without scikit-learn.
 
-``__init__`` only stores, ``fit`` checks, what is learned ends in ``_``. Its tags and its
-NotFittedError are made when it asks for them.
+``__init__`` only stores, ``fit`` checks, what is learned ends in ``_``; so ``clone``, pipelines and
+``GridSearchCV`` work. Nothing is inherited from scikit-learn, which need not be installed.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from __future__ import annotations
 import inspect
 import sys
 from functools import cache
-from importlib import import_module
 from typing import Any
 
-from lstmkit.shapes import InputError, shown
+import numpy as np
+
+from lstmkit.shapes import InputError, positive_integer, shown
 
 
 class Parameters:
-    """Arguments of ``__init__`` by name; a subclass names them all in its own signature."""
+    """The base of a model whose arguments scikit-learn's tools can read and change."""
 
-    missing: str
-
-    _steps = False  # whether every step has a prediction
-    _type: str | None = None  # scikit-learn's word for it
+    random_state: Any
 
     def _store(self, given: dict[str, Any]) -> None:
         """Keep the arguments of ``__init__`` as they came."""
@@ -68,37 +66,19 @@ class Parameters:
         ]
         return f"{self._owner}({', '.join(changed)})"
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return "network_" in vars(self)
-
-    def __sklearn_tags__(self) -> Any:
-        """Say what it can, in scikit-learn's words (1.6 and later)."""
-        utils = import_module("sklearn.utils")
-        several = self._type != "classifier"
-        return utils.Tags(
-            estimator_type=self._type,
-            target_tags=utils.TargetTags(
-                required=True,
-                one_d_labels=self._type == "classifier",
-                two_d_labels=self._steps,
-                multi_output=several,
-            ),
-            classifier_tags=utils.ClassifierTags() if self._type == "classifier" else None,
-            regressor_tags=utils.RegressorTags() if self._type == "regressor" else None,
-            input_tags=utils.InputTags(
-                three_d_array=True, allow_nan=self.missing in ("mask", "fill")
-            ),
-        )
-
-    def _fitted(self) -> Any:
-        if not self.__sklearn_is_fitted__():
-            raise _not_fitted()(
-                f"{self._owner}: the model knows nothing yet; call fit or lk.load first"
-            )
-        return self
+    def _seed(self) -> int | None:
+        """Return ``random_state`` as a seed: of a generator, the next number that it draws."""
+        state = self.random_state
+        if state is None:
+            return None
+        if isinstance(state, np.random.RandomState):
+            return int(state.randint(2**31 - 1))
+        if isinstance(state, np.random.Generator):
+            return int(state.integers(2**31 - 1))
+        return positive_integer(self._owner, "random_state", state, least=0)
 
 
-def _not_fitted() -> type[InputError]:
+def not_fitted() -> type[InputError]:
     """Return the error of a model that was not fitted: scikit-learn's too, where it is loaded."""
     exceptions = sys.modules.get("sklearn.exceptions")
     return InputError if exceptions is None else _both(exceptions.NotFittedError)
