@@ -20,6 +20,9 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ENGINE = [f"tests/test_{name}.py" for name in ("lstm", "lstm_gradients", "native", "stream")]
 NATIVE = {"LSTMKIT_REQUIRE_NATIVE": "1"}
+# What most tests need. The others of the extra `test` (data frames, scikit-learn) are 300 MB: a
+# session that runs no test of the estimators goes without.
+BASIC = [need for need in EXTRAS["test"] if re.match("pytest|hypothesis|matplotlib", need)]
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
@@ -50,7 +53,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types, strictly."""
     mypy = [need for need in EXTRAS["dev"] if need.startswith("mypy")]
-    session.install(".[plots,onnx,keras]", *mypy)
+    session.install(".[plots,onnx,keras,tasks,tensorboard]", *mypy)
     session.run("mypy", "--strict", "src")
 
 
@@ -82,22 +85,34 @@ def oldest(session: nox.Session) -> None:
 @nox.session
 def lesson(session: nox.Session) -> None:
     """What the quick tests leave out of the lesson and its checker: the many samples."""
-    session.install(".[test]")
-    session.run("pytest", "-m", "lesson", *session.posargs)
+    session.install(".", *BASIC)
+    session.run("pytest", "-m", "lesson", "tests/lesson", *session.posargs)
 
 
 @nox.session
-def conformance(session: nox.Session) -> None:
-    """Beside the libraries whose files we read and write, and their own suites."""
-    session.install(".[test,conformance]")
-    beside = {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
-    session.run("pytest", "-m", "conformance", "tests/conformance", *session.posargs, env=beside)
+@nox.parametrize("beside", ["files", "estimators"], ids=["files", "estimators"])
+def conformance(session: nox.Session, beside: str) -> None:
+    """Beside the libraries whose files we read or whose estimators we are, by their own suites.
+
+    ``nox -s "conformance(files)"`` needs PyTorch, Keras and ONNX Runtime,
+    ``nox -s "conformance(estimators)"`` scikit-learn, aeon, sktime and TensorBoard.
+    """
+    chosen, folder = ("-m", "conformance"), "tests/conformance"
+    if beside == "estimators":
+        session.install(".[test,conformance-estimators]")
+        threads = {"OMP_NUM_THREADS": "1"}
+        session.run("pytest", *chosen, f"{folder}/estimators", *session.posargs, env=threads)
+    else:
+        session.install(".[conformance]", *BASIC)
+        threads = {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
+        without = f"--ignore={folder}/estimators"
+        session.run("pytest", *chosen, folder, without, *session.posargs, env=threads)
 
 
 @nox.session
 def mutations(session: nox.Session) -> None:
     """Defects written into the readers, the writers and the cell: a test must catch each."""
-    session.install(".[test,conformance]")
+    session.install(".[conformance]", *BASIC)
     session.run("python", "tests/conformance/mutations.py", *session.posargs)
 
 
@@ -108,7 +123,7 @@ def fuzz(session: nox.Session) -> None:
     5000 inputs each; ``nox -s fuzz -- --count 100000`` gives more, and
     ``nox -s fuzz -- onnx --first 4711 --count 1`` one of them again.
     """
-    session.install(".[test,onnx,keras]")
+    session.install(".[onnx,keras]", *BASIC)
     session.run("python", "tests/fuzz", *(session.posargs or ["--count", "5000"]))
 
 
@@ -165,7 +180,7 @@ def explorer_page(session: nox.Session) -> None:
         session.run("npm", "run", "build", external=True)
     if page.read_bytes() != before:
         session.error(f"{page} was out of date; it is built now: look at it and check it in")
-    session.install(".[test]", "selenium>=4.20")
+    session.install(".", *BASIC, "selenium>=4.20")
     session.run("pytest", "-m", "browser", "tests/explorer", *session.posargs)
 
 
@@ -224,7 +239,7 @@ def pure(session: nox.Session) -> None:
 @nox.session
 def isa(session: nox.Session) -> None:
     """The engine's tests on every instruction set that this machine has."""
-    session.install(".[test]", env=NATIVE)
+    session.install(".", *BASIC, env=NATIVE)
     ask = "import lstmkit._native as native; print(*native.isas())"
     for name in _output(session, "python", "-c", ask).split():
         env = {**NATIVE, "LSTMKIT_ISA": name}
@@ -245,7 +260,7 @@ def sanitizers(session: nox.Session) -> None:
         "cmake.define.LSTMKIT_SELFTEST": "ON",
     }
     options = [f"-C{name}={value}" for name, value in settings.items()]
-    session.install(".[test]", *options, env={**NATIVE, "CXX": "g++"})
+    session.install(".", *BASIC, *options, env={**NATIVE, "CXX": "g++"})
     session.run(str(build / "selftest"), external=True)
     # Python itself is built without them, so they must be there before it is.
     names = ("libasan.so", "libubsan.so", "libstdc++.so.6")
@@ -337,7 +352,7 @@ def package(session: nox.Session) -> None:
     if session.python == STABLE_ABI and later is not None:
         session.run(later, "-m", "venv", str(tmp / "later"), external=True)
         python = str(tmp / "later" / "bin" / "python")
-        needs = (str(wheel), *EXTRAS["test"])
+        needs = (str(wheel), *BASIC)
         session.run(python, "-m", "pip", "install", *needs, external=True, silent=True)
         session.run(python, "-m", "pytest", "tests/test_native.py", external=True, env=NATIVE)
 

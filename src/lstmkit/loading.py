@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from lstmkit import run, store
@@ -111,8 +112,30 @@ def describe(path: str | os.PathLike[str]) -> Contents:
     else:
         left_over.append(f"the kind {kind!r:.60}, which lk.load does not open")
     rows = [(name, str(dtype), tuple(shape)) for name, (dtype, shape) in arrays.items()]
-    chain = model.network if model is not None and kind == "LanguageModel" else model
+    chain = None
+    if model is not None:
+        with suppress(InputError):  # of what is no chain the arrays tell
+            chain = chain_of(model)
     return Contents(f"lstmkit {store.FORMAT} (safetensors)", chain, facts, rows, left_over)
+
+
+def chain_of(opened: Any) -> Any:
+    """Return what `load` gave as layers that other libraries know: an LSTM or a Sequential.
+
+    Raises
+    ------
+    InputError
+        If a model for a task is no chain of such layers.
+    """
+    if isinstance(opened, LSTM | Sequential):
+        return opened
+    chain = getattr(opened, "network", None)
+    if chain is None:
+        raise InputError(
+            f"convert: a {type(opened).__name__} is no chain of layers, which is all that files of "
+            "other libraries hold here; keep its own file, which lk.load opens"
+        )
+    return chain
 
 
 def door(format: Format) -> Any:

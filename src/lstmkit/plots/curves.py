@@ -131,7 +131,7 @@ def training_curve(source: Any, *, loss: str = "loss", title: str = "Training") 
         if trained:
             x, y = _curve(trained, "step", "loss")
             if alone:
-                few = {"marker": "."} if len(x) <= 20 else {}
+                few: dict[str, Any] = {"marker": "."} if len(x) <= 20 else {}
                 axes.plot(x, y, color=_TRAIN, linewidth=1, label="training, each report", **few)
             smooth: dict[str, Any] = {"color": _SMOOTH, "linewidth": 2 if alone else 1}
             axes.plot(x, _smooth(y), label=f"{mark}training, smoothed", **smooth)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lstmkit.plots.base import COLOURS, colours_of, dates, figure_class, tidy
-from lstmkit.plots.parts import Part, parts_of
+from lstmkit.plots.parts import Part, parts_of, point_of
 from lstmkit.shapes import Array, InputError, positive_integer, shown
 from lstmkit.tasks.backtest import LSTM, Backtest
 
@@ -52,7 +52,7 @@ def forecast(
     actual : optional
         What came, where it is known by now: in the form of the history or of the forecast.
     time, series, target
-        The columns, as in ``Forecaster.fit``; found where there is no doubt.
+        The columns, as in ``Forecaster.fit``; by default those that history and forecast share.
     quantiles : sequence of float, optional
         The levels of a forecast that is an array; of a frame its columns say them.
     last : int, optional
@@ -99,7 +99,7 @@ def _ahead(axes: Axes, part: Part, last: int | None) -> None:
     keep = min(len(part.history), max(60, 5 * steps) if last is None else last)
     begin = len(part.history) - keep
     before, values = part.times[begin:], part.history[begin:]
-    ahead, middle = part.ahead, _middle(part.forecast, part.levels)
+    ahead, middle = part.ahead, point_of(part.forecast, part.levels)
     few: dict[str, Any] = {"marker": ".", "markersize": 4} if keep + steps <= 80 else {}
     if keep:
         axes.plot(before, values, color=_HISTORY, linewidth=1.3, label="history", **few)
@@ -235,13 +235,6 @@ def _means(values: Array, group: int) -> Array:
     starts = np.arange(0, len(values), group)
     sums: Array = np.add.reduceat(values, starts) / np.diff([*starts, len(values)])
     return sums
-
-
-def _middle(values: Array, levels: Sequence[float] | None) -> Array:
-    """Return the point forecast of (h, Q): the level nearest to the median."""
-    place = 0 if levels is None else int(np.abs(np.asarray(levels) - 0.5).argmin())
-    middle: Array = values[:, place]
-    return middle
 
 
 def _bands(axes: Axes, times: Array, values: Array, levels: Sequence[float] | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmkit.shapes import Array, InputError, shown
+from lstmkit.shapes import Array, InputError, real_array, shown
 from lstmkit.tasks.tables import Table
 
 _LEVEL = re.compile(r"(?P<target>.+)_q(?P<level>0?\.\d+(?:e-\d+)?)", re.DOTALL)
@@ -55,13 +56,17 @@ def parts_of(
     target: Any = None,
 ) -> list[Part]:
     """Take data and forecast apart; for the arguments see `lstmkit.plots.forecast`."""
-    if isinstance(history, list | tuple) and history and isinstance(history[0], np.ndarray):
-        return _arrays(owner, history, forecast, actual, quantiles)
-    past, ahead = Table.of(owner, history), Table.of(owner, forecast)
-    came = None if actual is None else Table.of(owner, actual)
+    if isinstance(history, list | tuple) and history and not np.isscalar(history[0]):
+        columns = {"time": time, "series": series, "target": target}
+        if any(hasattr(one, "shape") for one in history):  # a list of arrays or frames
+            return _several(owner, history, forecast, actual, quantiles, columns)
+    past = Table.of(owner, history)
     if past.kind in ("array", "list"):
-        return _one_array(owner, past, ahead, came, quantiles, "")
-    time = _time(owner, past, ahead) if time is None else time
+        came = None if actual is None else Table.of(owner, actual)
+        return _array(owner, past, forecast, came, quantiles)
+    ahead = Table.of(owner, forecast)
+    came = None if actual is None else Table.of(owner, actual)
+    time = _time(past, ahead) if time is None else None if time is False else time
     if series is None:
         series = _label_column(ahead, past, time)
     values = [name for name in ahead.names if name not in (time, series)]
@@ -90,6 +95,13 @@ def parts_of(
     return result
 
 
+def point_of(values: Array, levels: Sequence[float] | None) -> Array:
+    """Return the point forecast of (h, Q): the level nearest to the median."""
+    place = 0 if levels is None else int(np.abs(np.asarray(levels) - 0.5).argmin())
+    found: Array = values[:, place]
+    return found
+
+
 def _by_target(
     values: Sequence[Any], past: Table, wanted: Sequence[Any] | None
 ) -> dict[Any, dict[float | None, Any]]:
@@ -106,7 +118,7 @@ def _by_target(
     return found
 
 
-def _time(owner: str, past: Table, ahead: Table) -> Any:
+def _time(past: Table, ahead: Table) -> Any:
     """Return the column of times that both have, or None."""
     return next((name for name in past.time_columns() if name in ahead.time_columns()), None)
 
@@ -172,43 +184,51 @@ def _padded(values: Array, count: int) -> Array:
     return padded[:count]
 
 
-def _arrays(
-    owner: str, history: Sequence[Any], forecast: Any, actual: Any, quantiles: Any
+def _several(
+    owner: str,
+    history: Sequence[Any],
+    forecast: Any,
+    actual: Any,
+    quantiles: Sequence[float] | None,
+    columns: Mapping[str, Any],
 ) -> list[Part]:
-    """Take a list of arrays, one a series."""
+    """Take a list of arrays or frames, one a series."""
     if not isinstance(forecast, list | tuple) or len(forecast) != len(history):
         raise InputError(
-            f"{owner}: history is a list of {len(history)} arrays; expected a forecast for each, "
-            "as predict() gives them"
+            f"{owner}: history is a list of {len(history)} series; expected a list of as many "
+            "forecasts, as predict() gives them"
         )
-    result = []
-    for k, (before, ahead) in enumerate(zip(history, forecast, strict=True)):
-        came = None if actual is None else Table.of(owner, np.asarray(actual[k]))
-        past, later = Table.of(owner, before), Table.of(owner, np.asarray(ahead))
-        result += _one_array(owner, past, later, came, quantiles, f"series {k}")
-    return result
+    came = [None] * len(history) if actual is None else list(actual)
+    found = []
+    for k, (before, ahead, told) in enumerate(zip(history, forecast, came, strict=True)):
+        parts = parts_of(owner, before, ahead, told, quantiles, **columns)
+        found += [part._replace(name=part.name or f"series {k}") for part in parts]
+    return found
 
 
-def _one_array(
-    owner: str, past: Table, ahead: Table, came: Table | None, quantiles: Any, name: str
+def _array(
+    owner: str, past: Table, forecast: Any, came: Table | None, quantiles: Any
 ) -> list[Part]:
-    """Take an array (T,) or (T, n) and its forecast (h, n) or (h, n·Q)."""
+    """Take an array (T,) or (T, n) and its forecast: (h,), (h, n), (h, Q) or (h, n, Q)."""
     levels = None if quantiles is None else tuple(float(level) for level in quantiles)
     each = 1 if levels is None else len(levels)
-    targets, left = divmod(len(ahead.names), each)
-    if left or targets < 1 or targets > len(past.names):
-        hint = " (give quantiles=, the levels)" if levels is None else ""
+    guess = real_array(owner, "forecast", forecast, np.shape(forecast), np.float64)
+    shape = guess.shape
+    targets = len(past.names) if len(past.names) * each == math.prod(shape[1:]) else 1
+    if not 1 <= guess.ndim <= 3 or math.prod(shape[1:]) != targets * each:
+        hint = " (a forecast of quantiles needs quantiles=)" if levels is None else ""
         raise InputError(
-            f"{owner}: the forecast has {len(ahead.names)} columns; expected {each} for each of "
-            f"the {len(past.names)} of the history{hint}"
+            f"{owner}: the forecast has shape {shape}; expected {each} for each of the "
+            f"{len(past.names)} columns of the history, as predict() gives them{hint}"
         )
-    guess = np.stack([ahead.numbers(owner, column) for column in ahead.names], axis=1)
-    steps = np.arange(past.rows, past.rows + ahead.rows)
+    guess = guess.reshape(len(guess), targets, each)
+    steps = np.arange(past.rows, past.rows + len(guess))
     result = []
     for n in range(targets):
-        told = None if came is None else _padded(came.numbers(owner, came.names[n]), ahead.rows)
+        told = None if came is None else _padded(came.numbers(owner, came.names[n]), len(guess))
         word = "value" if len(past.names) == 1 else f"column {n}"
         before = past.numbers(owner, past.names[n])
-        here = guess[:, n * each : (n + 1) * each]
-        result.append(Part(name, word, np.arange(past.rows), before, steps, here, levels, told))
+        result.append(
+            Part("", word, np.arange(past.rows), before, steps, guess[:, n], levels, told)
+        )
     return result

@@ -145,7 +145,7 @@ class Column:
             self._write = lambda times: times.astype(unit)
             return values
         if values.dtype.kind in "iu" and self.kind is None:
-            return values.astype(np.int64)
+            return self._counts(owner, place, values.tolist())
         if values.dtype.kind in "OUT" and self.kind is None:
             items = values.tolist()
             known = [item for item in items if not missing(item)]
@@ -156,7 +156,7 @@ class Column:
             if known and all(
                 isinstance(item, numbers.Integral) and not isinstance(item, bool) for item in items
             ):
-                return values.astype(np.int64)
+                return self._counts(owner, place, items)
         what = self.kind or _word(values.dtype)
         raise InputError(
             f"{self._who(owner)} holds {what}; expected times: dates, text in ISO form such as "
@@ -181,7 +181,7 @@ class Column:
             if len(known) < len(items):
                 return np.array(["NaT" if missing(v) else "1970" for v in items], "datetime64[s]")
             self._write = lambda times: [str(time) for time in times]
-            return np.array([int(text) for text in known])
+            return self._counts(owner, place, [int(text) for text in known])
         else:
             self._iso(owner, place, items, known)
             items = [self._utc(_text(item)) for item in items]
@@ -190,6 +190,16 @@ class Column:
             return np.array([text or "NaT" for text in items], f"datetime64[{unit}]")
         except ValueError:
             return self._no_date(owner, place, items)
+
+    def _counts(self, owner: str, place: Place, counts: list[int]) -> Array:
+        large = next((k for k, count in enumerate(counts) if abs(count) > 1 << 53), None)
+        if large is not None:
+            raise InputError(
+                f"{self._who(owner)}, {place(large)}: is {shown(str(counts[large]), 40)}; expected "
+                "a time, or a whole number of at most 2**53 (time stamps in nanoseconds: make them "
+                "datetime64)"
+            )
+        return np.array(counts, np.int64)
 
     def _iso(self, owner: str, place: Place, items: list[Any], known: list[str]) -> None:
         """Refuse text that is no time, and see how to write later ones."""

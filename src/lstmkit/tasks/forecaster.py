@@ -18,8 +18,9 @@ import numpy as np
 from lstmkit import store, training
 from lstmkit.layers import Trace
 from lstmkit.shapes import Array, InputError, positive_integer, shown
-from lstmkit.tasks import backtest, metrics, panel, remembered, timeline
-from lstmkit.tasks.backtest import Backtest
+from lstmkit.tasks import backtest as backtests
+from lstmkit.tasks import metrics, panel, remembered, timeline
+from lstmkit.tasks.backtest import About, Backtest
 from lstmkit.tasks.horizon import HorizonModel, Series
 from lstmkit.tasks.horizon_choice import transformed
 from lstmkit.tasks.horizon_windows import lay_out
@@ -27,8 +28,8 @@ from lstmkit.tasks.panel import Panel
 from lstmkit.tasks.parameters import Parameters, not_fitted
 
 _OWNER = "Forecaster"
-_SCORED = 200  # origins at most that `score` measures at
 _LEAST_CONTEXT = 8  # rows
+_SCORED = 200  # origins at most that `score` measures at
 _MODEL_ARGUMENTS = (
     "hidden_size num_layers dropout transform members epochs batch_size learning_rate "
     "weight_decay validation_fraction patience dtype"
@@ -83,8 +84,8 @@ class Forecaster(Parameters):
     timeline_ : timeline.Timeline or None
         The step of the times.
     result_ : TrainingResult or None
-        The first network's trial on held-out windows; None where the series were too short for
-        one, or in a loaded model.
+        The first network's trial on held-out windows, or the one that Ctrl-C stopped; None where
+        the series were too short for one, or in a loaded model.
 
     Notes
     -----
@@ -190,7 +191,8 @@ class Forecaster(Parameters):
         metrics : path, optional
             The log of the first network's trial, JSON lines.
         **options
-            Other arguments of `training.train` that `HorizonModel.fit` takes: ``clip_norm``.
+            Other arguments of `training.train` that `HorizonModel.fit` takes: ``clip_norm``,
+            ``tensorboard``.
 
         Returns
         -------
@@ -212,7 +214,8 @@ class Forecaster(Parameters):
             model.fit(self._arrays(read), progress=progress, metrics=metrics, **options)
         self.model_, self.context_, self.season_ = model, context, season
         self.columns_, self.timeline_ = read.columns, read.timeline
-        self.result_: training.TrainingResult | None = next(iter(model.results_), None)
+        stopped = [one for one in model.results_ if one.reason == "interrupted"]
+        self.result_: training.TrainingResult | None = next(iter(stopped or model.results_), None)
         self._end = remembered.tail(read, context)
         return self
 
@@ -378,7 +381,7 @@ class Forecaster(Parameters):
         The model as it is forecasts from every row of data that has a context before it and a
         horizon after it (at most 200 of each series, evenly spread). Errors are divided by the mean
         absolute difference between rows one season apart, in data itself: above -1 the forecasts
-        err less than repeating the season. No interval is looked at.
+        err less than that. No interval is looked at; `evaluate` tells more.
 
         Raises
         ------
@@ -388,14 +391,13 @@ class Forecaster(Parameters):
         read = self._read(data, ahead=False)
         least = max(self.context_ + self.horizon, self.season_ + 1)
         panel.enough(_OWNER, read, least, "context + horizon, and more than a season")
-        levels = self._levels()
-        middle = 0 if levels is None else int(np.argmin(np.abs(np.asarray(levels) - 0.5)))
         scaled = list[Array]()
         for one in self._arrays(read):
-            every = np.arange(self.context_, len(one.target) - self.horizon + 1)
-            rows = np.unique(np.linspace(every[0], every[-1], min(len(every), _SCORED)).astype(int))
+            last = len(one.target) - self.horizon
+            count = min(last - self.context_ + 1, _SCORED)
+            rows = np.unique(np.linspace(self.context_, last, count).astype(int))
             with _speaking():
-                point = self.model_.predict(one, rows)[..., middle]
+                point = self.model_.predict(one, rows)[..., backtests.middle(self._levels())]
             scale = metrics.mase_scale(one.target, self.season_)
             error = np.abs(one.target[rows[:, None] + np.arange(self.horizon)] - point)
             scaled.append((error[..., scale > 0] / scale[scale > 0]).ravel())
@@ -457,29 +459,59 @@ class Forecaster(Parameters):
 
         def learn(training_part: list[Series]) -> HorizonModel:
             model = self._model(context, season, seed)
-            return model.fit(training_part, progress=progress, **options)
+            model.fit(training_part, progress=progress, **options)
+            if any(one.reason == "interrupted" for one in model.results_):
+                raise KeyboardInterrupt  # half a backtest says nothing
+            return model
 
+        plan = {"origins": origins, "stride": stride, "refit": refit}
+        return self._measure(learn, read, context, season, **plan)
+
+    def evaluate(
+        self, data: Any, *, origins: int | None = None, stride: int | None = None
+    ) -> Backtest:
+        """Measure the fitted model as it is on new data, beside simple methods.
+
+        As in `backtest`, but the network learns nothing: it forecasts from origins in ``data``. The
+        simple methods learn from what stands there before the first origin. On the rows that `fit`
+        has seen the network looks better than it is.
+
+        Parameters
+        ----------
+        data
+            Rows of the same columns as those of `fit`.
+        origins, stride
+            As in `backtest`.
+
+        Raises
+        ------
+        InputError
+            As in `predict`; or if too few rows stand before the first origin.
+        """
+        read = self._read(data, ahead=False)
+        given: dict[str, Any] = {"origins": origins, "stride": stride}
+        return self._measure(lambda _: self.model_, read, self.context_, self.season_, **given)
+
+    def _measure(
+        self, learn: backtests.Learn, read: Panel, context: int, season: int, **plan: Any
+    ) -> Backtest:
         frame_of: Any = dict
         if not isinstance(read.table, list) and read.table.kind not in ("array", "list"):
             frame_of = read.table.frame
+        about = About(
+            owner=_OWNER,
+            names=read.names,
+            targets=[str(name) for name in read.columns.target],
+            times=read.times,
+            ends=remembered.ends(read),
+            context=context,
+            horizon=self.horizon,
+            season=season,
+            quantiles=self._levels(),
+            frame_of=frame_of,
+        )
         with _speaking():
-            return backtest.backtest(
-                learn,
-                self._arrays(read),
-                owner=_OWNER,
-                names=read.names,
-                targets=[str(name) for name in read.columns.target],
-                times=read.times,
-                ends=remembered.ends(read),
-                context=context,
-                horizon=self.horizon,
-                quantiles=self._levels(),
-                season=season,
-                origins=origins,
-                stride=stride,
-                refit=refit,
-                frame_of=frame_of,
-            )
+            return backtests.backtest(learn, self._arrays(read), about, **plan)
 
     # ------------------------------ looking inside
 
@@ -577,7 +609,7 @@ class Forecaster(Parameters):
         one.columns_, one.timeline_ = one._end.columns, one._end.timeline
         one.result_ = None
         expected = one._model(one.context_, one.season_, one.model_.seed)
-        for name in HorizonModel.__init__.__kwdefaults__ or ():
+        for name in [*_MODEL_ARGUMENTS, "horizon", "quantiles"]:
             wanted, has = (getattr(model, name) for model in (expected, one.model_))
             if name == "quantiles" and has is not None:
                 has = tuple(has)

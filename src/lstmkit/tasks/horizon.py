@@ -8,6 +8,7 @@ linear answer and stops where windows held out say that it gains no more.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -178,6 +179,7 @@ class HorizonModel:
         *,
         progress: Any = None,
         metrics: Any = None,
+        tensorboard: Any = None,
         **options: Any,
     ) -> HorizonModel:
         """Learn from all windows of all series.
@@ -187,15 +189,20 @@ class HorizonModel:
         series : sequence of Series
             All with the same targets and covariates, without nan, each of at least
             ``context + horizon`` rows.
-        progress, metrics
+        progress
+            Where to show the run.
+        metrics
             As in `training.train`, of the first member's trial.
+        tensorboard
+            As in `training.train`; of several members each has a folder of its own in it.
         **options
             The other arguments of `training.train` that make sense here: ``clip_norm``.
 
         Returns
         -------
         HorizonModel
-            Itself.
+            Itself. After Ctrl-C too, with the members so far: then the ``reason`` of the last of
+            ``results_`` is ``"interrupted"``.
 
         Raises
         ------
@@ -241,9 +248,16 @@ class HorizonModel:
             self._start(network, choice, fold)
             self.networks_.append(network)
             if len(fold.held):
-                shown = {"progress": progress, "metrics": metrics} if k == 0 else {}
+                shown = {"progress": progress, "metrics": metrics if k == 0 else None}
+                if tensorboard is not None:
+                    own = f"network-{k + 1}" if len(seeds) > 1 else ""
+                    shown["tensorboard"] = os.path.join(tensorboard, own)
+                if progress is not None and len(seeds) > 1:
+                    progress.message(f"network {k + 1} of {len(seeds)}")
                 self._train(network, choice, fold, int(seed), **shown, **options)
                 answers.append(self._held_out(network, choice, fold))
+                if self.results_[-1].reason == "interrupted":
+                    break
         if answers and self.quantiles is not None:
             held, right = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
             self.widths_ = intervals.calibrate(held, right, self.quantiles)

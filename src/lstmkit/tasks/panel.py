@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lstmkit.shapes import Array, InputError, one_of, shown
 from lstmkit.tasks import timeline as timelines
+from lstmkit.tasks import zones
 from lstmkit.tasks.tables import Table
 from lstmkit.tasks.timeline import Timeline
 
@@ -164,8 +165,10 @@ def panel(
         times = timelines.seconds_or_finer(table.times(owner, columns.time))
         zone = table.zone(owner, columns.time)
         if zone is not None:
-            local = timelines.whole_days(times, zone)
+            known = timeline is not None and timeline.zone is not None  # a few rows may mislead
+            local = None if known else zones.whole_days(times, zone)
             times, zone = (times, zone) if local is None else (local, None)
+        _same_clock(owner, columns.time, zone, timeline)
     every, rows_of = [], []
     for name, rows in groups.items():
         said = f"{owner}: series {shown(repr(name))}" if columns.series is not None else owner
@@ -176,6 +179,19 @@ def panel(
         rows_of.append(one.read(numbers, horizon))
     return Panel(
         list(groups), every if times is not None else None, rows_of, timeline, columns, table
+    )
+
+
+def _same_clock(owner: str, column: Any, zone: str | None, timeline: Timeline | None) -> None:
+    """Raise `InputError` where times of hours have a zone and those seen before have none."""
+    if timeline is None or (zone is None) == (timeline.zone is None):
+        return
+    have = "no zone" if zone is None else f"the zone {zone}"
+    had = "none" if timeline.zone is None else f"the zone {timeline.zone}"
+    raise InputError(
+        f"{owner}: column {shown(repr(column))} has times with {have}; the times of the series "
+        f"before have {had}, and are {timeline.name}; expected a zone in both or in neither "
+        "(convert the times)"
     )
 
 
@@ -273,8 +289,8 @@ class _One:
         row, k = (int(index) for index in np.argwhere(lacking)[0])
         raise InputError(
             f"{self.owner}: column {shown(repr(names[k]))}, {self.place(row)}: is missing (nan); "
-            f"expected a number (correct it, or missing='fill' repeats the value before; "
-            f"{int(lacking[:, k].sum())} are missing in this column)"
+            f"expected a number (correct it, or missing='fill' repeats the value before; missing "
+            f"in this column: {int(lacking[:, k].sum())})"
         )
 
 
@@ -332,7 +348,8 @@ def _columns(
         take("time", time)
     if series is not None:
         take("series", series)
-    future, past = take("future", future), take("past", past)
+    future = () if future is None else take("future", future)
+    past = () if past is None else take("past", past)
     targets = () if target is None else take("target", target)
     if target is not None and not targets:
         raise InputError(f"{owner}: target is empty; expected the name of a column at least")
@@ -481,7 +498,7 @@ def _frame(
         times = np.concatenate([times for times in ahead if times is not None])
         zone = table.zone("", panel.columns.time)
         if zone is not None and panel.timeline is not None and panel.timeline.zone is None:
-            times = timelines.instants(times, zone)
+            times = zones.instants(times, zone)
         columns[panel.columns.time] = times
     elif panel.columns.series is None and (index := table.counted_index()) is not None:
         columns[index[0]] = index[1][len(panel.series[0].target) - 1] + index[2] * np.arange(

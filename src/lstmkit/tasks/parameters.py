@@ -21,6 +21,11 @@ class Parameters:
 
     random_state: Any
 
+    def _store(self, given: dict[str, Any]) -> None:
+        """Keep the arguments of ``__init__`` as they came."""
+        for name in self._names():
+            setattr(self, name, given[name])
+
     @classmethod
     def _names(cls) -> list[str]:
         return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
@@ -73,10 +78,12 @@ class Parameters:
         return positive_integer(self._owner, "random_state", state, least=0)
 
 
-@cache
 def not_fitted() -> type[InputError]:
     """Return the error of a model that was not fitted: scikit-learn's too, where it is loaded."""
     exceptions = sys.modules.get("sklearn.exceptions")
-    if exceptions is None:
-        return InputError
-    return type("NotFittedError", (InputError, exceptions.NotFittedError), {})
+    return InputError if exceptions is None else _both(exceptions.NotFittedError)
+
+
+@cache
+def _both(kind: type[Exception]) -> type[InputError]:
+    return type("NotFittedError", (InputError, kind), {})

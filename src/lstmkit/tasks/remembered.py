@@ -236,7 +236,10 @@ def _times(
 def _table(found: Mapping[str, Any], columns: Columns) -> Table:
     """Return a table without rows of the kind that answers shall have."""
     if found["table"] == "dict":
-        return Table("dict", {}, 0)
+        times = np.empty(
+            0, "int64" if found["times"] == "number" else _UNITS[found["times"] or "s"]
+        )
+        return Table("dict", {name: times for name in (columns.time, columns.series)}, 0)
     return Table(found["table"], {}, 0, ndim=1 if found["one_axis"] else 2)
 
 

@@ -4,8 +4,7 @@
     pandas, polars, pyarrow … ────┼─ Table ─ numbers, times, labels ─ … ─ frame ─ the same kind
     path of a CSV or Parquet file ┘
 
-Arrays, lists, dicts and CSV files need NumPy alone; frames are read through narwhals, Parquet by
-polars.
+Arrays, lists and dicts need NumPy alone; frames are read through narwhals, files need polars.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from numpy.typing import NDArray
 
 from lstmkit.shapes import Array, InputError, shown
 from lstmkit.tasks.columns import Column, from_objects
-
-INDEX = "index"  # what the index of a pandas frame is called where it has no name
-_INSTALL = 'install it with: pip install "lstmkit[tasks]"'
+from lstmkit.tasks.frames import Frame
 
 
 class Table:
@@ -46,22 +43,21 @@ class Table:
     def __init__(
         self,
         kind: str,
-        columns: Mapping[Any, Any],
+        columns: Mapping[Any, Array],
         rows: int,
         *,
-        native: Any = None,
-        index: Sequence[Any] = (),
+        frame: Frame | None = None,
         path: Path | None = None,
         lines: Sequence[int] = (),
         ndim: int = 2,
     ) -> None:
         self.kind = kind
-        self.names = [name for name in columns if name not in index or native is None]
+        self.names = list(columns) if frame is None else frame.names
         self.rows = rows
-        self.index = list(index)
+        self.index = [] if frame is None else frame.index
         self.path = path
         self._columns = columns
-        self._native = native
+        self._frame = frame
         self._lines = lines
         self._ndim = ndim
         self._read: dict[Any, Column] = {}
@@ -120,10 +116,8 @@ class Table:
 
     def column(self, owner: str, name: Any) -> Column:
         """Return a column, or say which there are."""
-        if name in self._read:
-            return self._read[name]
-        if isinstance(name, list | dict | set) or name not in self._columns:
-            known = [*self.names, *self.index]
+        known = [*self.names, *self.index]
+        if name not in known:
             near = difflib.get_close_matches(str(name), [str(other) for other in known], 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             some = ", ".join(repr(other) for other in known[:20])
@@ -132,7 +126,12 @@ class Table:
                 f"{owner}: there is no column {shown(repr(name))}; the columns are "
                 f"{shown(some, 600)}{more}{hint}"
             )
-        self._read[name] = _column(name, self._columns[name])
+        if name in self._read:
+            return self._read[name]
+        if self._frame is None:
+            self._read[name] = Column(name, self._columns[name])
+        else:
+            self._read[name] = self._frame.column(name)
         return self._read[name]
 
     def numbers(self, owner: str, name: Any) -> NDArray[np.float64]:
@@ -204,10 +203,10 @@ class Table:
             return answer if self.kind == "array" else answer.tolist()
         if self.kind == "dict":
             return {name: _as_array(value) for name, value in values.items()}
-        if self._native is None:  # a CSV file
-            polars = _extra("data", "polars", "holds the answer for a CSV file")
+        if self._frame is None:  # a CSV file
+            polars = _polars("data", "holds what answers a CSV file")
             return polars.DataFrame({str(name): value for name, value in values.items()})
-        return _native_frame(self, values)
+        return self._frame.build(values)
 
     def _restored(self, name: Any, value: Any) -> Any:
         column = self._read.get(name)
@@ -218,13 +217,6 @@ class Table:
 
 def _as_array(value: Any) -> Any:
     return from_objects(value) if isinstance(value, list) else value
-
-
-def _column(name: Any, source: Any) -> Column:
-    """Read a column of whatever holds it."""
-    if isinstance(source, np.ndarray):
-        return Column(name, source)
-    return _narwhals_column(name, source) if hasattr(source, "dtype") else source()
 
 
 # ------------------------------ arrays, lists, dicts
@@ -304,10 +296,9 @@ def _some(values: Any) -> str:
 def _file(owner: str, path: Path) -> Table:
     with open(path, "rb") as file:
         start = file.read(4)
+    _polars(owner, f"holds what answers {path.name}")  # said now, not after the training
     if start == b"PAR1":
-        table = _frame(owner, _parquet(owner, path))
-        table.path = path
-        return table
+        return _frame(owner, _parquet(owner, path), path)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             return _csv(owner, path, file)
@@ -324,7 +315,7 @@ def _csv(owner: str, path: Path, file: TextIO) -> Table:
     first = file.readline(1 << 20)
     separator = max(",;\t", key=first.count)
     names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
-    if not all(names):
+    if not names or not all(names):
         what = f"no name for column {names.index('') + 1}" if any(names) else "no names"
         raise InputError(
             f"{owner}: {path.name} has {what} in line 1; expected a CSV file that begins with the "
@@ -353,9 +344,20 @@ def _csv(owner: str, path: Path, file: TextIO) -> Table:
     return Table("frame", columns, len(rows), path=path, lines=lines)
 
 
+def _polars(owner: str, why: str) -> Any:
+    try:
+        import polars
+    except ImportError:
+        raise InputError(
+            f"{owner}: polars {why} and is not installed; install it with: "
+            'pip install "lstmkit[tasks]"'
+        ) from None
+    return polars
+
+
 def _parquet(owner: str, path: Path) -> Any:
     """Read a file with polars; a file that it cannot read is one line."""
-    polars = _extra(owner, "polars", "reads Parquet")
+    polars = _polars(owner, "reads Parquet files")
     try:
         return polars.read_parquet(path)
     except polars.exceptions.PolarsError as error:
@@ -367,180 +369,12 @@ def _parquet(owner: str, path: Path) -> Any:
     raise InputError(f"{owner}: {path.name} cannot be read as Parquet: {shown(why)}")
 
 
-# ------------------------------ frames
-
-
-def _extra(owner: str, package: str, why: str) -> Any:
-    try:
-        return __import__(package)
-    except ImportError:
-        raise InputError(f"{owner}: {package} {why} and is not installed; {_INSTALL}") from None
-
-
-def _frame(owner: str, data: Any) -> Table:
-    if type(data).__module__.partition(".")[0] == "builtins" or data is None:
+def _frame(owner: str, data: Any, path: Path | None = None) -> Table:
+    if data is None or type(data).__module__ == "builtins":
         raise InputError(
-            f"{owner}: data is {shown(repr(data), 60)} ({type(data).__name__}); expected an array, "
-            "a dict of columns, a frame, or the path of a CSV or Parquet file"
+            f"{owner}: data is {shown(repr(data), 60)}; expected an array, a dict of columns, a "
+            "frame, or the path of a CSV or Parquet file"
         )
-    narwhals = _extra(owner, "narwhals", "reads frames")
-    try:
-        frame = narwhals.from_native(data, eager_only=True, allow_series=True)
-        names = frame.columns if isinstance(frame, narwhals.DataFrame) else None
-    except narwhals.exceptions.DuplicateError:
-        names = [str(name) for name in data.columns]
-        double = next(name for name in names if names.count(name) > 1)
-        raise InputError(
-            f"{owner}: the column {shown(repr(double))} occurs {names.count(double)} times; "
-            "expected each name once (rename them)"
-        ) from None
-    except TypeError:
-        lazy = hasattr(data, "collect")
-        advice = "call its collect() first" if lazy else "expected an array, a frame or a path"
-        raise InputError(
-            f"{owner}: data is a {type(data).__name__}, which holds no rows in memory; {advice}"
-            if lazy
-            else f"{owner}: data is a {type(data).__name__}; {advice}"
-        ) from None
-    if names is None:
-        name = frame.name if frame.name not in (None, "") else 0
-        columns: dict[Any, Any] = {name: frame}
-    else:
-        columns = {name: _frame_column(frame, name) for name in names}
-    levels = _levels(data)
-    names = list(columns)
-    for name, values in levels.items():
-        columns.setdefault(name, values)
-    index = [name for name in levels if name not in names]
-    kind = "series" if not isinstance(frame, narwhals.DataFrame) else "frame"
-    return Table(kind, columns, len(frame), native=data, index=index)
-
-
-def _frame_column(frame: Any, name: Any) -> Any:
-    return frame[name] if isinstance(name, str) else lambda: _narwhals_column(name, frame[name])
-
-
-def _levels(data: Any) -> dict[Any, Any]:
-    """Return the levels of a pandas index, each as a series of narwhals."""
-    index = getattr(data, "index", None)
-    if type(data).__module__.partition(".")[0] != "pandas" or index is None:
-        return {}
-    import narwhals
-
-    levels = {}
-    for k, name in enumerate(index.names):
-        if name is None and index.nlevels > 1:
-            name = f"{INDEX} {k}"
-        values = index.get_level_values(k).to_series()
-        levels[INDEX if name is None else name] = narwhals.from_native(values, series_only=True)
-    return levels
-
-
-def _narwhals_column(name: Any, series: Any) -> Column:
-    import narwhals as nw
-
-    dtype = series.dtype
-    if dtype.is_integer() or dtype == nw.Boolean:
-        wide = dtype in (nw.Int128, nw.UInt128)
-        if not wide and series.null_count() == 0:
-            return Column(name, np.asarray(series.to_numpy()))
-        return Column(name, _floats(series))
-    if dtype.is_float() or dtype == nw.Decimal:
-        return Column(name, _floats(series))
-    if dtype in (nw.Date, nw.Datetime):
-        values = np.asarray(series.to_numpy())
-        zone = getattr(dtype, "time_zone", None)
-        return Column(name, from_objects(values), None if zone is None else str(zone))
-    items = from_objects(series.to_list()) if dtype != nw.Unknown else None
-    if dtype in (nw.String, nw.Object) and items is not None:
-        return Column(name, items)
-    if dtype in (nw.Categorical, nw.Enum):
-        return Column(name, items if items is not None else np.empty(0), kind="categories")
-    native = series.to_native()
-    if hasattr(getattr(native, "dtype", None), "freq"):  # pandas' Period: its first moment
-        return Column(name, native.dt.to_timestamp().to_numpy())
-    if getattr(getattr(native, "dtype", None), "kind", "") == "c":
-        return Column(name, np.asarray(native), kind="complex numbers")
-    objects = np.empty(len(series), object)
-    return Column(name, objects, kind=f"type {shown(str(dtype), 40)}")
-
-
-def _floats(series: Any) -> Array:
-    import narwhals as nw
-
-    return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
-
-
-def _native_frame(table: Table, values: Mapping[Any, Any]) -> Any:
-    """Make a frame, or a series, of the library that the table's data is of."""
-    data = table._native
-    if type(data).__module__.partition(".")[0] == "pandas":
-        return _pandas(table, values)
-    import narwhals as nw
-
-    frame = nw.from_native(data, eager_only=True, allow_series=True)
-    built = []
-    for name, value in values.items():
-        series = nw.new_series(str(name), value, backend=frame.implementation)
-        source = table._columns.get(name)
-        if source is not None and not (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
-            series = _cast(series, source.dtype)
-        built.append(series)
-    if table.kind == "series" and len(built) == 1:
-        return built[0].alias(frame.name).to_native()
-    return nw.from_dict({s.name: s for s in built}, backend=frame.implementation).to_native()
-
-
-def _cast(series: Any, dtype: Any) -> Any:
-    import narwhals as nw
-
-    zone = getattr(dtype, "time_zone", None)
-    if zone is None:
-        return series.cast(dtype)
-    series = series.cast(nw.Datetime(dtype.time_unit))
-    return series.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
-
-
-def _pandas(table: Table, values: Mapping[Any, Any]) -> Any:
-    pd = _extra("data", "pandas", "holds the data")
-
-    data = table._native
-    index = data.index
-    columns: dict[Any, Any] = {}
-    for name, value in values.items():
-        floats = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-        if name in table.index:
-            level = index.get_level_values(table.index.index(name))
-            columns[name] = _like(value, level)
-        elif name in table.names and table.kind == "frame" and not floats:
-            columns[name] = _like(value, data[name])
-        else:
-            columns[name] = value
-    ours = [name for name in columns if name in table.index]
-    answer = pd.DataFrame({name: v for name, v in columns.items() if name not in ours})
-    answer.columns.name = getattr(getattr(data, "columns", None), "name", None)
-    if len(ours) == 1:
-        answer.index = columns[ours[0]]
-        answer.index.name = None if ours[0] not in index.names else ours[0]
-        freq = getattr(index, "freq", None)
-        if freq is not None and isinstance(answer.index, pd.DatetimeIndex):
-            answer.index.freq = freq
-    elif ours:
-        names = [name if name in index.names else None for name in ours]
-        answer.index = pd.MultiIndex.from_arrays([columns[name] for name in ours], names=names)
-    if table.kind == "series" and answer.shape[1] == 1:
-        return answer.iloc[:, 0].rename(data.name)
-    return answer
-
-
-def _like(values: Any, original: Any) -> Any:
-    """Return times or labels as a pandas index of the dtype of an index or series."""
-    pd = _extra("data", "pandas", "holds the data")
-
-    dtype = original.dtype
-    if hasattr(dtype, "freq"):
-        return pd.PeriodIndex(pd.DatetimeIndex(values), freq=dtype.freq)
-    zone = getattr(dtype, "tz", None)
-    if zone is not None:
-        return pd.DatetimeIndex(values).tz_localize("UTC").tz_convert(zone).astype(dtype)
-    return pd.Index(values, dtype=dtype)
+    frame = Frame(owner, data)
+    kind = "series" if frame.is_series else "frame"
+    return Table(kind, {}, frame.rows, frame=frame, path=path)

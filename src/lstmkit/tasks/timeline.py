@@ -12,14 +12,13 @@ midnight to midnight, also when the summer time begins or ends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstmkit.shapes import Array, InputError, shown
+from lstmkit.tasks.zones import wall
 
 _MINUTE, _HOUR, _DAY, _WEEK = 60, 3600, 86400, 7 * 86400
 _MONTHS = {1: "monthly", 2: "every 2 months", 3: "quarterly", 6: "half-yearly", 12: "yearly"}
@@ -108,8 +107,8 @@ def detect(
     ordered(owner, column, times, place)
     if len(times) < 2:
         raise InputError(
-            f"{owner}: column {shown(repr(column))} has {len(times)} times; expected at least 2, "
-            "to see the step between them (give more rows)"
+            f"{owner}: column {shown(repr(column))} holds {len(times)} of the 2 times that it "
+            "takes to see the step between them (give more rows, or time=False to count rows)"
         )
     timeline = _rule(times)._replace(zone=zone)
     _regular(owner, column, times, timeline, place, gaps)
@@ -134,7 +133,7 @@ def check(
             f"{owner}: column {shown(repr(column))} holds {_kind(times)}; expected times that are "
             f"{timeline.name}, as in the series before"
         )
-    wrong = following(times[0], timeline, 0) != times[:1]  # the last day of a month, Mon to Fri
+    wrong = np.zeros(len(times), bool)
     if timeline.unit == "month" and timeline.end_of_month:
         wrong = times != _ends(times)
     elif timeline.unit == "business day":
@@ -154,6 +153,14 @@ def ordered(owner: str, column: object, times: Array, place: Place = place) -> N
     if times.dtype.kind == "M" and np.isnat(times).any():
         k = int(np.argmax(np.isnat(times)))
         raise InputError(f"{name}, {place(k)}: the time is missing (drop the row or give its time)")
+    if times.dtype.kind == "M":
+        years = _integers(times.astype("datetime64[Y]")) + 1970
+        outside = (years < 1) | (years > 9999)
+        if outside.any():
+            k = int(np.argmax(outside))
+            raise InputError(
+                f"{name}, {place(k)}: the year is {years[k]}; expected 1 to 9999 (correct the time)"
+            )
     late = times[1:] <= times[:-1]
     if not late.any():
         return
@@ -214,8 +221,8 @@ def _working(times: Array) -> Timeline | None:
     if len(np.unique(times - days)) > 1 or (_weekdays(days) > 4).any():
         return None
     apart = np.diff(_integers(days))
-    over_weekends = np.diff(_weekdays(days)) < 0
-    if not over_weekends.any() or _usual(apart) != 1:
+    friday_to_monday = (apart == 3) & (_weekdays(days)[:-1] == 4)
+    if not friday_to_monday.any() or _usual(apart) != 1:
         return None
     return Timeline("business day", 1, "business days, Monday to Friday", 5)
 
@@ -394,73 +401,6 @@ def calendar(times: Array, timeline: Timeline) -> tuple[list[str], NDArray[np.fl
     return names, features
 
 
-# ------------------------------ zones
-
-
-def whole_days(times: Array, zone: str) -> Array | None:
-    """Return instants as the clock in their zone shows them, if all are at the same time of day.
-
-    Then a step is a day or more, and is regular there even if the summer time begins or ends.
-    """
-    local = wall(times, zone)
-    known = local[~np.isnat(local)]
-    of_day = known - known.astype("datetime64[D]")
-    return local if len(np.unique(of_day)) <= 1 else None
-
-
-def wall(times: Array, zone: str) -> Array:
-    """Turn instants into what the clock on the wall shows in a zone.
-
-    Examples
-    --------
-    >>> wall(np.array(["2024-07-01T00:00:00"], "datetime64[s]"), "Europe/Berlin")
-    array(['2024-07-01T02:00:00'], dtype='datetime64[s]')
-    """
-    info = _zone(zone)
-    known = ~np.isnat(times)
-    # The offset changes a few times a year at most, never within a quarter of an hour.
-    quarters, where = np.unique(_integers(times[known].astype("datetime64[s]")) // 900, False, True)
-    offsets = np.zeros(len(quarters), np.int64)
-    days, parts = np.unique(quarters // 96, False, True)
-    edges = {day: _offset(day * 96, info) for day in {*days.tolist(), *(days + 1).tolist()}}
-    for k, (quarter, part) in enumerate(zip(quarters.tolist(), parts, strict=True)):
-        begin, end = edges[int(days[part])], edges[int(days[part]) + 1]
-        offsets[k] = begin if begin == end else _offset(quarter, info)
-    shown_there = times.copy()
-    shown_there[known] += offsets[where].astype("timedelta64[s]")
-    return shown_there
-
-
-def instants(times: Array, zone: str) -> Array:
-    """Turn what a clock on the wall shows into instants (UTC).
-
-    What it shows twice, as the summer time ends, is the first of the two; what it never shows, as
-    the summer time begins, is an hour later.
-    """
-    info = _zone(zone)
-    result = times.copy()
-    for k, seconds in enumerate(_integers(times.astype("datetime64[s]")).tolist()):
-        local = (datetime(1970, 1, 1) + timedelta(seconds=seconds)).replace(tzinfo=info)
-        offset = local.utcoffset() or timedelta()
-        result[k] -= np.timedelta64(round(offset.total_seconds()), "s")
-    return result
-
-
-def _offset(quarter: int, info: tzinfo) -> int:
-    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=900 * quarter)
-    return round((moment.astimezone(info).utcoffset() or timedelta()).total_seconds())
-
-
-def _zone(name: str) -> tzinfo:
-    if name.upper() in ("UTC", "Z", "ETC/UTC"):
-        return timezone.utc
-    sign, _, rest = name.upper().removeprefix("UTC").partition(":")
-    if sign[:1] in ("+", "-") and sign[1:].isdigit() and (not rest or rest.isdigit()):
-        ahead = timedelta(hours=int(sign[1:3]), minutes=int(rest or sign[3:] or 0))
-        return timezone(ahead if sign[0] == "+" else -ahead)
-    return ZoneInfo(name)
-
-
 # ------------------------------ words
 
 
@@ -533,11 +473,15 @@ def _integers(times: Any) -> NDArray[np.int64]:
 def seconds_or_finer(times: Array) -> Array:
     """Return times as ``datetime64[s]``, or ``[ns]`` where there are fractions of a second.
 
+    Whole numbers stay what they are.
+
     Examples
     --------
     >>> seconds_or_finer(np.array(["2024-01-01T00:00:00.000"], "datetime64[ms]")).dtype
     dtype('<M8[s]')
     """
+    if times.dtype.kind != "M":
+        return times
     whole = times.astype("datetime64[s]")
     known = ~np.isnat(times)
     if (whole[known] == times[known]).all():
