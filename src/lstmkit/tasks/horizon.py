@@ -461,7 +461,7 @@ class HorizonModel:
             has, wants = found.get(name, "nothing"), wanted.get(name, "nothing")
             if has != wants:
                 raise InputError(f"{_OWNER}: {name} is {has}; expected {wants}")
-        scales = {name: np.array(parameters[name]) for name in shapes}
+        scales: dict[str, Any] = {name: np.array(parameters[name]) for name in shapes}
         model.sight_ = replace(model.sight_, **scales)
         model.widths_ = np.array(parameters["widths"])
         model.networks_, model.results_ = [model._network(0) for _ in range(count)], []
