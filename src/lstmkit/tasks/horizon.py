@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -249,13 +250,13 @@ class HorizonModel:
             if len(fold.held):
                 shown = {"progress": progress, "metrics": metrics if k == 0 else None}
                 if tensorboard is not None:
-                    one = f"network-{k + 1}" if len(seeds) > 1 else ""
-                    shown["tensorboard"] = os.path.join(tensorboard, one)
+                    folder = f"network-{k + 1}" if len(seeds) > 1 else ""
+                    shown["tensorboard"] = os.path.join(tensorboard, folder)
                 if progress is not None and len(seeds) > 1:
                     progress.message(f"network {k + 1} of {len(seeds)}")
                 self._train(network, choice, fold, int(seed), **shown, **options)
                 answers.append(self._held_out(network, choice, fold))
-                if self.results_[-1].reason == "interrupted":
+                if any(result.reason == "interrupted" for result in self.results_[-1:]):
                     break
         if answers and self.quantiles is not None:
             held, right = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
@@ -433,29 +434,52 @@ class HorizonModel:
             one_of(_OWNER, name, config[name], (True, False))
         n, p, k = (positive_integer(_OWNER, "sizes", size, least=0) for size in config["sizes"])
         positive_integer(_OWNER, "sizes", n)
+        # The arrays say how large a model may be: nothing is made before they are seen to fit.
+        held = {name.split(".")[1] for name in parameters if name.startswith("members.")}
+        count = min(max(len(held), 1), model.members)
+        if model.num_layers > len(parameters):
+            raise InputError(f"{_OWNER}: num_layers is {model.num_layers}; expected fewer")
         width = n + p + k
-        model.sight_ = Sight(
+        shapes: dict[str, tuple[int, ...]] = {"shift": (width,), "scale": (width,)}
+        shapes |= {"units": (2, n), "least": (n,), "widths": (n, model._levels)}
+        wanted = {name: f"float64 {shape}" for name, shape in shapes.items()}
+        scales = [np.zeros(0)] * len(_SCALES)
+        bare = Sight(
             model.context,
             model.horizon,
             start,
             config["level"],
             config["local"],
             (n, p, k),
-            np.ones(width),
-            np.ones(width),
-            np.ones((2, n)),
-            np.ones(n),
+            *scales,
         )
-        model.widths_ = np.ones((n, model._levels))
-        held = {name.split(".")[1] for name in parameters if name.startswith("members.")}
-        count = min(max(len(held), 1), model.members)
-        model.networks_, model.results_ = [model._network(0) for _ in range(count)], []
-        wanted = {name: f"{a.dtype} {a.shape}" for name, a in model.parameters.items()}
+        of_one = Network.shapes_of(
+            bare.inputs,
+            bare.flat,
+            model.horizon,
+            n,
+            model._levels,
+            model.hidden_size,
+            model.num_layers,
+        )
+        dtype = np.dtype(model.dtype).name
+        for member in range(count):
+            wanted |= {f"members.{member}.{name}": f"{dtype} {of_one[name]}" for name in of_one}
         found = {name: f"{a.dtype} {a.shape}" for name, a in parameters.items()}
         for name in sorted({*wanted, *found}):
             has, wants = found.get(name, "nothing"), wanted.get(name, "nothing")
             if has != wants:
                 raise InputError(f"{_OWNER}: {name} is {has}; expected {wants}")
+        ones = {name: np.ones(shape) for name, shape in shapes.items()}
+        model.sight_ = replace(
+            bare,
+            shift=ones["shift"],
+            scale=ones["scale"],
+            units=ones["units"],
+            least=ones["least"],
+        )
+        model.widths_ = np.ones((n, model._levels))
+        model.networks_, model.results_ = [model._network(0) for _ in range(count)], []
         for name, array in model.parameters.items():
             array[...] = parameters[name]
         return model

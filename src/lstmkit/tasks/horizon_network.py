@@ -60,6 +60,25 @@ class Network:
         self.bias: Array = np.zeros(self.axes, dtype)
         self._dropout = Dropout(dropout)
 
+    @classmethod
+    def shapes_of(
+        cls,
+        inputs: int,
+        flat: int,
+        horizon: int,
+        targets: int,
+        levels: int,
+        hidden_size: int,
+        num_layers: int,
+    ) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter of a network with these arguments; nothing is made."""
+        lstm = LSTM.shapes_of(input_size=inputs, hidden_size=hidden_size, num_layers=num_layers)
+        return {f"lstm.{name}": shape for name, shape in lstm.items()} | {
+            "head.weight": (targets * levels, hidden_size),
+            "skip.weight": (horizon * targets, flat),
+            "bias": (horizon, targets, levels),
+        }
+
     @property
     def parameters(self) -> dict[str, Array]:
         """The weights by name, shared."""
