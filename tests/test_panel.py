@@ -337,6 +337,26 @@ def test_series_of_different_steps_or_kinds():
     assert "the step is daily" in said(panel, frames[1], timeline=known)
 
 
+def test_hours_with_a_zone_and_without_are_not_the_same():
+    plain = pd.Series(np.arange(30.0), pd.date_range("2024-03-30", periods=30, freq="h"))
+    berlin, utc = plain.tz_localize("UTC").tz_convert("Europe/Berlin"), plain.tz_localize("UTC")
+    steps = {zone: panel("Forecaster", data).timeline for zone, data in [(0, plain), (1, berlin)]}
+    assert "has times with no zone; the times of the series before have the zone Europe/Berlin" in (
+        said(panel, plain, timeline=steps[1])
+    )
+    assert (
+        "has times with the zone UTC; the times of the series before have none, and are hourly"
+        in (said(panel, utc, timeline=steps[0]))
+    )
+    one = panel("Forecaster", utc, timeline=steps[1])
+    assert frame(one, forecasts(one)).index[0] == pd.Timestamp("2024-03-31 06:00", tz="UTC")
+    days = plain[::24]
+    known = panel("Forecaster", days).timeline
+    local = days.tz_localize("Europe/Berlin")
+    one = panel("Forecaster", local, timeline=known)  # midnight is midnight
+    assert frame(one, forecasts(one)).index[0] == pd.Timestamp("2024-04-01", tz="Europe/Berlin")
+
+
 def test_too_short():
     one = panel("Forecaster", {"s": list("aab"), "y": [1, 2, 3]}, series="s")
     enough("Forecaster", one, 1, "context + horizon")

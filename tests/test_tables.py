@@ -374,12 +374,11 @@ def test_any_values_give_numbers_times_or_a_line(values):
 # ------------------------------ without what reads frames
 
 
-def test_arrays_dicts_and_csv_need_no_extra(tmp_path, monkeypatch):
+def test_arrays_and_dicts_need_no_extra_and_the_others_name_it(tmp_path, monkeypatch):
     for package in ("narwhals", "polars", "pandas"):
         monkeypatch.setitem(sys.modules, package, None)
     assert Table.of("Forecaster", {"a": [1]}).numbers("Forecaster", "a").tolist() == [1]
-    path = csv(tmp_path, "a\n1\n")
-    assert Table.of("Forecaster", path).numbers("Forecaster", "a").tolist() == [1]
-    path.write_bytes(b"PAR1")
-    for data in (path, pl.DataFrame({"a": [1]})):
+    assert Table.of("Forecaster", [1]).numbers("Forecaster", 0).tolist() == [1]
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    for data in (csv(tmp_path, "a\n1\n"), tmp_path / "a.parquet", pl.DataFrame({"a": [1]})):
         assert 'pip install "lstmkit[tasks]"' in said(Table.of, "Forecaster", data)

@@ -94,6 +94,8 @@ def test_five_days_from_monday_are_days_and_ten_are_business_days():
     week = seconds(pd.date_range("2024-01-01", periods=10, freq="B"))
     assert timeline.detect("test", "time", week[:5]).name == "daily"
     assert timeline.detect("test", "time", week[:6]).unit == "business day"
+    gap = times("2024-01-01", "2024-01-02", "2024-01-05")  # Tuesday to Friday is no weekend
+    assert timeline.detect("test", "time", gap, gaps=True).name == "daily"
 
 
 @pytest.mark.parametrize(

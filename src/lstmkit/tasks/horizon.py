@@ -250,8 +250,8 @@ class HorizonModel:
             if len(fold.held):
                 shown = {"progress": progress, "metrics": metrics if k == 0 else None}
                 if tensorboard is not None:
-                    folder = f"network-{k + 1}" if len(seeds) > 1 else ""
-                    shown["tensorboard"] = os.path.join(tensorboard, folder)
+                    own = f"network-{k + 1}" if len(seeds) > 1 else ""
+                    shown["tensorboard"] = os.path.join(tensorboard, own)
                 if progress is not None and len(seeds) > 1:
                     progress.message(f"network {k + 1} of {len(seeds)}")
                 self._train(network, choice, fold, int(seed), **shown, **options)

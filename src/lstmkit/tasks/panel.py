@@ -168,6 +168,7 @@ def panel(
             known = timeline is not None and timeline.zone is not None  # a few rows may mislead
             local = None if known else zones.whole_days(times, zone)
             times, zone = (times, zone) if local is None else (local, None)
+        _same_clock(owner, columns.time, zone, timeline)
     every, rows_of = [], []
     for name, rows in groups.items():
         said = f"{owner}: series {shown(repr(name))}" if columns.series is not None else owner
@@ -178,6 +179,19 @@ def panel(
         rows_of.append(one.read(numbers, horizon))
     return Panel(
         list(groups), every if times is not None else None, rows_of, timeline, columns, table
+    )
+
+
+def _same_clock(owner: str, column: Any, zone: str | None, timeline: Timeline | None) -> None:
+    """Raise `InputError` where times of hours have a zone and those seen before have none."""
+    if timeline is None or (zone is None) == (timeline.zone is None):
+        return
+    have = "no zone" if zone is None else f"the zone {zone}"
+    had = "none" if timeline.zone is None else f"the zone {timeline.zone}"
+    raise InputError(
+        f"{owner}: column {shown(repr(column))} has times with {have}; the times of the series "
+        f"before have {had}, and are {timeline.name}; expected a zone in both or in neither "
+        "(convert the times)"
     )
 
 
