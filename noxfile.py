@@ -137,6 +137,7 @@ def pictureless(session: nox.Session) -> None:
         "tests/test_cli.py::test_training_leaves_a_folder_and_prints_the_figure",
         "tests/test_cli.py::test_the_demo_does_the_main_job",
         "tests/test_project.py::test_the_examples_of_a_page_run[laboratory.md]",
+        "tests/test_project.py::test_the_examples_of_a_page_run[forecasting.md]",
     ]
     without = [f"--deselect={test}" for test in pictures]
     session.run("pytest", *callers, "tests/lesson", *without, *session.posargs)
