@@ -345,6 +345,10 @@ def test_bad_files_are_one_line():
     np.savez("x.npz", X=np.zeros((3, 4)), y=np.zeros(2))
     assert "X (3, 4) and y (2,)" in refused("classify", "x.npz")
     assert "has no named columns" in refused("classify", "x.npz", "--label", "a")
+    np.savez("x.npz", X=np.zeros((3, 4)), y=np.zeros((3, 2)))
+    assert "has labels (3, 2); expected one a sequence" in refused("classify", "x.npz")
+    np.savez("x.npz", X=np.zeros((3, 4)), y=np.array([0.0, 0.5, 1.0]))
+    assert "numbers with decimals, such as 0.5" in refused("classify", "x.npz")
     Path("x.ts").write_text("nonsense\n")
     assert "x.ts" in refused("classify", "x.ts")
     assert "ends in '.txt'" in refused("classify", "x.txt")
@@ -373,6 +377,10 @@ def test_what_evaluate_prints_of_values_and_of_steps():
     right = (np.asarray(tagger.predict(X)) == steps).mean()
     assert re.search(rf"right of 120\nLSTM +{100 * right:.1f}%", result.stdout)
     assert "labels every step and series is not" in refused("evaluate", "t.safetensors", "t.csv")
+    assert "expected one for every step" in refused("evaluate", "t.safetensors", "r.npz")
+    np.savez("s.npz", X=X, y=steps)
+    assert good("evaluate", "t.safetensors", "s.npz").stdout == result.stdout
+    assert "s.npz' are text; expected numbers" in refused("evaluate", "r.safetensors", "s.npz")
 
 
 def test_evaluate_refuses_in_one_line():
