@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lstmkit import cli, datasets
 from lstmkit.cli import app
 from lstmkit.loading import load
-from lstmkit.tasks import SequenceClassifier, SequenceRegressor, SequenceTagger
+from lstmkit.tasks import SequenceClassifier, SequenceRegressor, SequenceTagger, labelled
 from lstmkit.tasks.network import SequenceBatches
 
 AIRLINE = datasets.path("airline")
@@ -294,6 +294,15 @@ def test_the_kinds_of_files_are_read_alike(no_picture):
     assert found[0] == found[1] == found[2] == found[3]
 
 
+def test_of_every_class_a_share_is_held_out():
+    labels = np.array(["a"] * 10 + ["b"] * 2 + ["c"])
+    learned, held = labelled.held_out("classify", labels, 0.3, 0)
+    assert sorted([*learned, *held]) == list(range(13))
+    assert labels[held].tolist() == ["a", "a", "a", "b"]
+    others = [labelled.held_out("classify", labels, 0.3, seed)[1].tolist() for seed in (0, 1)]
+    assert others[0] == held.tolist() != others[1]
+
+
 def test_a_second_file_to_be_judged_by(no_picture):
     X, y = sequences()
     long_table("train.csv", X, y)
@@ -427,4 +436,5 @@ def test_ctrl_c_ends_a_backtest(monkeypatch):
     monkeypatch.setattr(
         horizon._Windows, "__next__", lambda self: (_ for _ in ()).throw(KeyboardInterrupt)
     )
-    assert "stopped" in refused("forecast", AIRLINE, "--horizon", 3, *QUICK, code=cli.INTERRUPTED)
+    line = refused("forecast", AIRLINE, "--horizon", 3, *QUICK, code=cli.INTERRUPTED)
+    assert line == "lstmkit: stopped"  # and no second training began
