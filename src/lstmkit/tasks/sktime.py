@@ -66,6 +66,7 @@ class LSTMClassifier(BaseClassifier):
     Examples
     --------
     >>> import numpy as np
+    >>> from lstmkit.tasks.sktime import LSTMClassifier
     >>> X = np.random.default_rng(0).normal(size=(8, 2, 10))  # 8 sequences, 2 channels, 10 steps
     >>> y = np.tile(["a", "b"], 4)
     >>> model = LSTMClassifier(hidden_size=4, epochs=2, random_state=0).fit(X, y)
@@ -114,6 +115,7 @@ class LSTMRegressor(BaseRegressor):
     Examples
     --------
     >>> import numpy as np
+    >>> from lstmkit.tasks.sktime import LSTMRegressor
     >>> X = np.random.default_rng(0).normal(size=(8, 2, 10))  # 8 sequences, 2 channels, 10 steps
     >>> model = LSTMRegressor(hidden_size=4, epochs=2, random_state=0).fit(X, X.mean(axis=(1, 2)))
     >>> model.predict(X).shape
@@ -176,6 +178,7 @@ class LSTMForecaster(BaseForecaster):
     Examples
     --------
     >>> import pandas as pd
+    >>> from lstmkit.tasks.sktime import LSTMForecaster
     >>> index = pd.period_range("2020-01", periods=60, freq="M", name="month")
     >>> y = pd.Series(range(60), index=index, dtype=float)
     >>> model = LSTMForecaster(context=12, hidden_size=4, members=1, epochs=2)
