@@ -160,9 +160,8 @@ class LSTMForecaster(BaseForecaster):
         ``predict_interval`` take any level: between those learned, and beyond the outermost two,
         the value is linear in the normal distribution's quantile. None: points alone, and the tag
         ``capability:pred_int`` is false.
-    calendar : bool
-        Whether the network sees the hour, day and month of a series with dates. False takes no
-        notice of the dates, so that series with gaps (business days) pass too.
+    target_transform : {"auto", "none", "sqrt", "log"}
+        The ``transform`` of `lstmkit.tasks.Forecaster`: in sktime that is the name of a method.
 
     Attributes
     ----------
@@ -298,14 +297,8 @@ class LSTMForecaster(BaseForecaster):
         return fh.to_absolute_index(self.cutoff)
 
     def _steps(self, fh: Any) -> Array:
-        """Return how many steps ahead each of the horizon is."""
-        steps = np.asarray(fh.to_relative(self.cutoff).to_numpy(), np.int64)
-        if (steps < 1).any():
-            raise NotImplementedError(
-                f"LSTMForecaster: fh has the step {steps.min()}, in the sample; expected steps of "
-                "1 and more, after the last time point"
-            )
-        return steps
+        """Return how many steps ahead each of the horizon is: sktime has refused those before 1."""
+        return np.asarray(fh.to_relative(self.cutoff).to_numpy(), np.int64)
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> Any:
