@@ -93,6 +93,10 @@ class Frame:
             self._levels[name] = level
             self._columns[name] = partial(_level, nw, index, level)
 
+    def __reduce__(self) -> Any:
+        """To pickle: everything else is made of what the user gave."""
+        return Frame, ("data", self.native)
+
     def column(self, name: Any) -> Column:
         """Return a column or a level of the index."""
         return _column(name, self._columns[name]())
