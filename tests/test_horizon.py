@@ -9,8 +9,8 @@ import pytest
 
 from lstmkit import losses
 from lstmkit.shapes import InputError
-from lstmkit.tasks import ridge, transforms
-from lstmkit.tasks.horizon import HorizonModel, Series, _middle
+from lstmkit.tasks import intervals, ridge, transforms
+from lstmkit.tasks.horizon import HorizonModel, Series
 from lstmkit.tasks.horizon_choice import choose, folds_of, origins_of
 from lstmkit.tasks.horizon_network import Network
 from lstmkit.tasks.horizon_windows import Sight, Window, lay_out
@@ -320,19 +320,23 @@ def test_calibration_covers_what_was_held_out():
     right = rng.normal(size=(200, 3, 2)) * [1, 5]
     answers = np.broadcast_to([-0.7, 0.1, 0.4], (200, 3, 2, 3)) + np.zeros((200, 3, 2, 3))
     answers[:, :, 1] *= 10
-    model = model_of(quantiles=LEVELS)
-    model.widths_ = np.ones((2, 3))
-    model._calibrate(answers, right)
-    middle = _middle(answers, LEVELS)[..., None]
-    low, _, high = np.moveaxis(middle + (answers - middle) * model.widths_, -1, 0)
+    widths = intervals.calibrate(answers, right, LEVELS)
+    low, center, high = np.moveaxis(intervals.widen(answers, widths, LEVELS), -1, 0)
     inside = ((low <= right) & (right <= high)).mean(axis=(0, 1))
     np.testing.assert_allclose(inside, [0.8, 0.8], atol=0.01)
-    assert (model.widths_[:, 1] == 1).all()
-    alone = model_of(quantiles=(0.5, 0.9))
-    alone.widths_ = np.ones((2, 2))
-    alone._calibrate(answers[..., 1:], right)
-    high = answers[..., 1] + (answers[..., 2] - answers[..., 1]) * alone.widths_[:, 1]
+    np.testing.assert_array_equal(center, answers[..., 1])
+    alone = intervals.calibrate(answers[..., 1:], right, LEVELS[1:])
+    high = intervals.widen(answers[..., 1:], alone, LEVELS[1:])[..., 1]
     np.testing.assert_allclose((right <= high).mean(axis=(0, 1)), [0.9, 0.9], atol=0.01)
+
+
+def test_calibration_has_its_limits():
+    answers = np.tile([-1.0, 0.0, 1.0], (50, 1, 1, 1))
+    far = np.full((50, 1, 1), 100.0)
+    assert intervals.calibrate(answers, far, LEVELS).tolist() == [[4.0, 1.0, 4.0]]
+    assert intervals.calibrate(answers, 0 * far, LEVELS).tolist() == [[0.5, 1.0, 0.5]]
+    crossed = intervals.widen(answers[..., ::-1], np.ones((1, 3)), LEVELS)
+    np.testing.assert_array_equal(crossed, answers)
 
 
 def test_series_of_different_sizes_share_a_model():

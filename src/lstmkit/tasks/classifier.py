@@ -50,8 +50,8 @@ class SequenceClassifier(Estimator):
         Of AdamW: the peak of a cosine that falls to 0 after a warm-up of 2 % of the run; the
         decoupled decay; the bound of the gradient's norm.
     validation_fraction : float or None
-        The share of sequences to hold out, of each class alike. Fewer than 30 would say nothing: where it would
-        be fewer, none are held out and the run has all its epochs.
+        The share of sequences to hold out, of each class alike. Fewer than 30 would say nothing:
+        where it would be fewer, none are held out and the run has all its epochs.
     patience : int or None
         Stop after so many epochs without a gain in the loss of what is held out; the weights of
         the best epoch are kept. None: never, and the last weights are kept.
@@ -84,7 +84,7 @@ class SequenceClassifier(Estimator):
     >>> rng = np.random.default_rng(0)
     >>> X = [rng.normal(size=(steps, 2)) for steps in rng.integers(4, 9, size=60)]
     >>> y = ["up" if x[-1, 0] > 0 else "down" for x in X]
-    >>> model = lk.SequenceClassifier(16, epochs=30, random_state=0).fit(X, y)
+    >>> model = lk.SequenceClassifier(16, epochs=60, random_state=0).fit(X, y)
     >>> model.score(X, y) > 0.9
     True
     >>> model.predict_proba(X[:3]).shape

@@ -206,6 +206,8 @@ class Estimator(Fitted):
         if self.patience is not None:
             positive_integer(owner, "patience", self.patience)
         floating_dtype(owner, self.dtype)
+        if not isinstance(self.random_state, np.random.RandomState | np.random.Generator):
+            self._seed()
         known = set(inspect.signature(training.train).parameters) - set(_OWN)
         for name in options:
             if name not in known:

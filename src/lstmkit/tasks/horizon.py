@@ -25,7 +25,7 @@ from lstmkit.shapes import (
     real_array,
     real_number,
 )
-from lstmkit.tasks import transforms
+from lstmkit.tasks import intervals, transforms
 from lstmkit.tasks.horizon_choice import Choice, Fold, choose, origins_of, solve, transformed
 from lstmkit.tasks.horizon_network import Network
 from lstmkit.tasks.horizon_windows import Series, Sight, chunks, lay_out
@@ -40,8 +40,6 @@ _ARGUMENTS = (
 _SIGHT = ("start", "level", "local", "sizes")
 _SCALES = ("shift", "scale", "units", "least")
 _VALIDATE_EVERY = 10  # steps, where an epoch has fewer
-_CLOSE = 1e-6  # a quantile this near to the middle has no distance to change
-_NARROWEST, _WIDEST = 0.5, 4.0  # how far calibration may move a quantile, as a factor
 
 
 class _Windows(Batches):
@@ -251,8 +249,8 @@ class HorizonModel:
             if len(fold.held):
                 shown = {"progress": progress, "metrics": metrics if k == 0 else None}
                 if tensorboard is not None:
-                    one = f"network-{k + 1}" if len(seeds) > 1 else ""
-                    shown["tensorboard"] = os.path.join(tensorboard, one)
+                    own = f"network-{k + 1}" if len(seeds) > 1 else ""
+                    shown["tensorboard"] = os.path.join(tensorboard, own)
                 if progress is not None and len(seeds) > 1:
                     progress.message(f"network {k + 1} of {len(seeds)}")
                 self._train(network, choice, fold, int(seed), **shown, **options)
@@ -260,7 +258,8 @@ class HorizonModel:
                 if self.results_[-1].reason == "interrupted":
                     break
         if answers and self.quantiles is not None:
-            self._calibrate(*(np.concatenate(a) for a in zip(*answers, strict=True)))
+            held, right = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+            self.widths_ = intervals.calibrate(held, right, self.quantiles)
         return self
 
     def _check(self) -> None:
@@ -381,29 +380,6 @@ class HorizonModel:
             answers.append(network(view.window)[0].astype(np.float64))
             right.append(view.answer)
         return np.concatenate(answers), np.concatenate(right)
-
-    def _calibrate(self, answers: Array, right: Array) -> None:
-        """Widen or narrow the intervals until they cover their share of the windows held out.
-
-        Conformal calibration of quantiles (Romano, Patterson and Candès 2019) over held-out blocks
-        (Barber et al. 2021, "CV+"), here by a factor on the distances from the middle, so that
-        calm and wild windows keep their order. Quantiles q and 1 - q are the ends of an interval
-        and share its factor; one that stands alone has its own.
-        """
-        assert self.quantiles is not None
-        middle = _middle(answers, self.quantiles)
-        levels = np.asarray(self.quantiles)
-        sides = np.where(levels < 0.5, -1.0, 1.0)
-        for level in levels:
-            if abs(level - 0.5) < 1e-9:
-                continue
-            ends = [k for k, q in enumerate(levels) if abs(abs(q - 0.5) - abs(level - 0.5)) < 1e-9]
-            inside = 1 - min(level, 1 - level) * len(ends)
-            for j in range(right.shape[2]):
-                distance = (answers[:, :, j, ends] - middle[:, :, j, None]) * sides[ends]
-                away = (right - middle)[:, :, j, None] * sides[ends]
-                factors = (away / np.maximum(distance, _CLOSE)).max(axis=-1)
-                self.widths_[j, ends] = np.clip(np.quantile(factors, inside), _NARROWEST, _WIDEST)
 
     # ------------------------------ what a file holds
 
@@ -537,20 +513,10 @@ class HorizonModel:
             answers = sum(network(view.window)[0].astype(np.float64) for network in self.networks_)
             answers = np.asarray(answers) / len(self.networks_)
             if self.quantiles is not None:
-                middle = _middle(answers, self.quantiles)[..., None]
-                answers = middle + (answers - middle) * self.widths_
-                # Sorted quantiles are never worse (Chernozhukov, Fernández-Val & Galichon 2010).
-                answers = np.sort(answers, axis=3)
+                answers = intervals.widen(answers, self.widths_, self.quantiles)
             total = view.naive[..., None] + answers * view.scale[..., None]
             result.append(transforms.inverse(total, self.power_))
         return np.concatenate(result)
-
-
-def _middle(answers: Array, quantiles: Sequence[float]) -> Array:
-    """Return the median among the quantiles, or what lies nearest to it: (..., Q) → (...)."""
-    distance = np.abs(np.asarray(quantiles) - 0.5)
-    middle: Array = answers[..., distance <= distance.min() + 1e-9].mean(axis=-1)
-    return middle
 
 
 def _all_origins(series: Sequence[Series], choice: Choice) -> Array:

@@ -78,10 +78,12 @@ class Parameters:
         return positive_integer(self._owner, "random_state", state, least=0)
 
 
-@cache
 def not_fitted() -> type[InputError]:
     """Return the error of a model that was not fitted: scikit-learn's too, where it is loaded."""
     exceptions = sys.modules.get("sklearn.exceptions")
-    if exceptions is None:
-        return InputError
-    return type("NotFittedError", (InputError, exceptions.NotFittedError), {})
+    return InputError if exceptions is None else _both(exceptions.NotFittedError)
+
+
+@cache
+def _both(kind: type[Exception]) -> type[InputError]:
+    return type("NotFittedError", (InputError, kind), {})

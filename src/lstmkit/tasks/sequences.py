@@ -222,6 +222,10 @@ def numbers(owner: str, name: str, array: Array) -> Array:
             f"{owner}: Complex data not supported: {name} has dtype {array.dtype}; expected real "
             "numbers"
         )
+    if kind in "US" and array.size:  # nested lists with one text among numbers come as text
+        texts = [(index, value) for index, value in np.ndenumerate(array) if not _is_numeral(value)]
+        index, value = texts[0] if texts else next(np.ndenumerate(array))
+        raise _no_number(owner, name, _where(index), value.item())
     found = np.empty(array.shape, np.float64)
     for index, value in np.ndenumerate(array):
         if isinstance(value, int | float | np.number | np.bool_) and not isinstance(
@@ -233,6 +237,14 @@ def numbers(owner: str, name: str, array: Array) -> Array:
         else:
             raise _no_number(owner, name, _where(index), value)
     return found
+
+
+def _is_numeral(text: Any) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _where(index: tuple[int, ...]) -> str:

@@ -47,7 +47,8 @@ class SequenceTagger(Estimator):
         number of that feature in the same sequence, before the first one its mean.
     class_weight : {"balanced"}, dict or None
         How much each class counts in the loss; ``"balanced"`` weighs it by n / (classes · its
-        count), as scikit-learn. Only with ``task="label"``. Their mean over the data is brought to 1.
+        count), as scikit-learn. Their mean over the data is brought to 1. Only with
+        ``task="label"``.
     epochs, batch_size : int
         How often all sequences are learned from, and how many at a time, of similar lengths.
     learning_rate, weight_decay, clip_norm

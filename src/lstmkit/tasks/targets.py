@@ -140,8 +140,8 @@ def encode(owner: str, array: Array, classes: Array) -> NDArray[np.int64]:
     if not np.all(right):
         where = int(np.argmin(right))
         raise InputError(
-            f"{owner}: y[{where}] is {shown(repr(array[where]), 60)}; expected one of the classes "
-            f"{shown(', '.join(map(str, classes)), 100)}"
+            f"{owner}: y[{where}] is {shown(repr(array.tolist()[where]), 60)}; expected one of "
+            f"the classes {shown(', '.join(map(str, classes)), 100)}"
         )
     return places.astype(np.int64)
 
