@@ -365,6 +365,8 @@ def test_wrong_features_are_named():
     with pytest.raises(InputError, match="missing: flow; unknown: rain"):
         model.predict([pd.DataFrame(X3[0], columns=["level", "rain"])])
     model.predict(X3)  # an array has no names to disagree
+    with pytest.raises(InputError, match=r"X has 1 features, .* expecting 2 .*rows \(n, T\)"):
+        model.predict(X3[0])
     rows = classifier().fit(X3[:, :, 0], SIGNS)
     assert rows.n_features_in_ == 6
     with pytest.raises(InputError, match="X has 5 features, but SequenceClassifier is expecting 6"):
@@ -392,6 +394,7 @@ def test_answers_come_back_in_the_kind_of_the_frame():
     ("change", "words"),
     [
         ({"scaling": "best"}, "scaling is 'best'; expected one of"),
+        ({"scaling": np.ones(2)}, "scaling is 'array.*; expected one of"),
         ({"missing": "drop"}, "missing is 'drop'"),
         ({"pooling": "sum"}, "pooling is 'sum'"),
         ({"hidden_size": 0}, "hidden_size is 0; expected at least 1"),

@@ -190,10 +190,12 @@ class Estimator(Fitted):
     def _check(self, options: dict[str, Any]) -> None:
         """Look at the parameters, and at the names of the options."""
         owner = self._owner
-        one_of(owner, "scaling", self.scaling, SCALINGS)
-        one_of(owner, "missing", self.missing, MISSING)
+        choices: dict[str, tuple[Any, ...]] = {"scaling": SCALINGS, "missing": MISSING}
         if not self._steps:
-            one_of(owner, "pooling", self._pooling, POOLINGS)
+            choices["pooling"] = POOLINGS
+        for name, known in choices.items():
+            value = getattr(self, name)
+            one_of(owner, name, value if isinstance(value, str | None) else repr(value), known)
         for name in ("hidden_size", "num_layers", "epochs", "batch_size"):
             positive_integer(owner, name, getattr(self, name))
         real_number(owner, "learning_rate", self.learning_rate, 0.0, open_ends="low")
@@ -208,9 +210,9 @@ class Estimator(Fitted):
         floating_dtype(owner, self.dtype)
         if not isinstance(self.random_state, np.random.RandomState | np.random.Generator):
             self._seed()
-        known = set(inspect.signature(training.train).parameters) - set(_OWN)
+        options_of = set(inspect.signature(training.train).parameters) - set(_OWN)
         for name in options:
-            if name not in known:
+            if name not in options_of:
                 raise TypeError(f"{owner}.fit() got an unexpected keyword argument {name!r}")
 
     def _validation(self, given: Any) -> tuple[Sequences, Array]:
