@@ -27,6 +27,14 @@ QUICK = {"hidden_size": 6, "epochs": 3, "batch_size": 16, "random_state": 0}
 CLASSES = np.arange(48) % 3
 
 
+def exact(found, wanted):
+    """Equal bits with the native engine; with NumPy's library products of other shapes round."""
+    if lk.backend() == "numpy" and np.asarray(found).dtype.kind == "f":
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(found, wanted)
+
+
 def classifier(**options):
     return lk.SequenceClassifier(**QUICK | options)
 
@@ -466,7 +474,6 @@ def test_a_stream_says_what_predict_says_of_the_sequence_so_far(missing):
     X = X3[:5].copy()
     if missing != "error":
         X[0, 0, 0] = X[1, 2, 1] = X[1, 3, 1] = np.nan
-    exact = np.testing.assert_array_equal if lk.backend() != "numpy" else np.testing.assert_allclose
     for model, answer in ((classifier(missing=missing), SIGNS), (regressor(missing=missing), SUMS)):
         model.fit(X3, answer)
         stream = model.stream(batch_size=5)

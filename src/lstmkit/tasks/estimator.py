@@ -41,6 +41,8 @@ class Estimator(Fitted):
     """The base of `SequenceClassifier`, `SequenceRegressor` and `SequenceTagger`."""
 
     result_: training.TrainingResult
+    _rng: np.random.Generator | None  # of `partial_fit`: it goes on from call to call,
+    _memory: Any  # as does the optimizer
 
     # ------------------------------ what a kind of estimator says of itself
 
@@ -102,6 +104,12 @@ class Estimator(Fitted):
             If the loss or a gradient becomes nan or infinite.
         """
         self._check(options)
+        if resume and not isinstance(self.random_state, int | np.integer):
+            raise InputError(
+                f"{self._owner}: resume is True and random_state is "
+                f"{shown(repr(self.random_state), 40)}; expected an int, that the run can be "
+                "the same"
+            )
         data = self._read(X)
         encoded = self._learn(y, data)
         self._remember(data)
@@ -117,12 +125,6 @@ class Estimator(Fitted):
         batches = self._batches(data, encoded, int(seeds[0]))
         every = batches.steps_per_epoch
         steps = self.epochs * every
-        if resume and not isinstance(self.random_state, int | np.integer):
-            raise InputError(
-                f"{self._owner}: resume is True and random_state is "
-                f"{shown(repr(self.random_state), 40)}; expected an int, that the run can be "
-                "the same"
-            )
         given: dict[str, Any] = {"optimizer": optimizers.adamw(weight_decay=self.weight_decay)}
         if held_out is not None:
             given |= {
@@ -150,7 +152,7 @@ class Estimator(Fitted):
             nats=self._type == "classifier",
             **given,
         )
-        self._memory = None
+        self._rng = self._memory = None  # of `partial_fit`, which begins anew
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
@@ -168,9 +170,9 @@ class Estimator(Fitted):
         else:
             self._same_features(data)
             encoded = self._targets(y, data)
-        if getattr(self, "_rng", None) is None:
-            self._rng = np.random.default_rng(self._seed())
-        seeds = self._rng.integers(2**32, size=2)
+        rng = getattr(self, "_rng", None) or np.random.default_rng(self._seed())
+        self._rng = rng
+        seeds = rng.integers(2**32, size=2)
         batches = self._batches(data, encoded, int(seeds[0]))
         kept: dict[str, Any] = {"state": getattr(self, "_memory", None)}
         self.result_ = training.train(
