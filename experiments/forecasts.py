@@ -91,6 +91,8 @@ def run(
         seconds.append(time.process_time() - begun)
         for method in result.table:
             rows.setdefault(method, []).append(measures(result, method, counted))
+        figures = ", ".join(f"{head} {figure:.3f}" for head, figure in rows[LSTM][-1].items())
+        print(f"{name}, seed {seed}: {figures}, {seconds[-1]:.0f} s", file=sys.stderr, flush=True)
     print(
         f"\n{name}: {learned:,} rows learned, {origins:,} origins, horizon {horizon}, {arguments}"
     )
@@ -143,9 +145,8 @@ def main() -> None:
             learned = 364 * 24
             counted = None if missing == "0" else measured[learned:]
             name = f"pollution, missing: {missing}"
-            found = run(
-                name, table, learned, options.seeds, columns, counted, context=24, horizon=1
-            )
+            arguments = {"context": 24, "horizon": 1, "members": 2}
+            found = run(name, table, learned, options.seeds, columns, counted, **arguments)
             if not found[LSTM]["RMSE"] < PUBLISHED:
                 failed.append(f"{name}: RMSE")
     if failed:

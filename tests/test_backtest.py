@@ -7,7 +7,7 @@ import pytest
 
 from lstmkit.shapes import InputError
 from lstmkit.tasks import metrics
-from lstmkit.tasks.backtest import Backtest, backtest, choose_origins
+from lstmkit.tasks.backtest import About, Backtest, backtest, choose_origins
 from lstmkit.tasks.horizon import HorizonModel, Series
 
 pytest.importorskip("sklearn")
@@ -51,7 +51,9 @@ def run(model, all_series, **options):
         "quantiles": None,
         "season": 1,
     }
-    return backtest(model, all_series, **(common | options))
+    about = About(**(common | {k: v for k, v in options.items() if k in About._fields}))
+    rest = {k: v for k, v in options.items() if k not in About._fields}
+    return backtest(model, all_series, about, **rest)
 
 
 # ------------------------------------------------------------------------------ the origins
@@ -87,6 +89,23 @@ def test_series_share_a_clock():
     np.testing.assert_array_equal(plan.rows(0, plan.clock), [14, 16, 18])
     np.testing.assert_array_equal(plan.rows(1, plan.clock), [27])
     assert [plan.known(s, int(plan.clock[0])) for s in (0, 1)] == [14, 27]
+
+
+def test_a_series_may_end_before_the_first_origin():
+    plan = choose_origins("F", [20, 12], [0, 8], 2, 5, ["a", "b"], origins=3)
+    assert len(plan.rows(1, plan.clock)) == 0
+    assert plan.known(1, int(plan.clock[0])) == 12
+    y = np.arange(20.0) ** 2
+    result = run(Fixed(5.0), [series(y), series(y[:12])], origins=3, ends=[0, 8])
+    assert [len(actual) for actual in result.actual] == [3, 0]
+    assert [len(errors) for errors in result.per_origin()["LSTM"]] == [3, 0]
+    alone = run(Fixed(5.0), [series(y)], origins=3)
+    assert result.table["LSTM"]["MAE"] == alone.table["LSTM"]["MAE"]
+
+
+def test_a_season_must_fit_before_the_first_origin():
+    with pytest.raises(InputError, match=r"8 stand before .* at least 11 to learn from"):
+        run(Fixed(), [series(np.arange(12.0))], season=9, origins=3)
 
 
 def test_a_training_part_that_is_too_short_is_named():

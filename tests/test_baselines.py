@@ -108,6 +108,24 @@ def test_ridge_is_measured_on_what_it_was_not_fitted_to():
     assert 0.7 <= np.mean((low <= future) & (future <= high)) <= 0.9
 
 
+def test_what_ridge_is_measured_on_shares_no_step_with_what_it_was_fitted_to():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    data, context, horizon = series(np.cumsum(noise(40, 6))), 3, 4
+    model = RidgeOnLags(context, horizon, (0.1, 0.9)).fit([data])
+    windows = np.arange(context, 40 - horizon + 1)  # 34 origins, in 5 blocks: 7 7 7 7 6
+    errors = model._learn([data], [windows])
+    y = (data.target[:, 0] - data.target.mean()) / data.target.std()
+    lags = y[windows[:, None] + np.arange(-context, 0)]
+    lags = (lags - lags.mean(axis=0)) / lags.std(axis=0)
+    future = y[windows[:, None] + np.arange(horizon)]
+    for held, near in ((slice(0, 7), slice(0, 10)), (slice(14, 21), slice(11, 24))):
+        others = np.ones(34, bool)
+        others[near] = False
+        own = linear_model.Ridge(alpha=model.penalty_).fit(lags[others], future[others])
+        expected = future[held] - own.predict(lags[held])
+        np.testing.assert_allclose(errors[held, :, 0], expected, atol=1e-10)
+
+
 @pytest.mark.parametrize("model", BASELINES, ids=lambda model: model.name)
 def test_nothing_after_an_origin_is_seen(model):
     rows, k = 40, 20

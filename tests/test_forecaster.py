@@ -183,6 +183,15 @@ def test_what_is_known_ahead_comes_in_a_table_or_at_the_end_of_the_data():
     assert (model.predict(None, changed)["y"] != expected).any()
 
 
+def test_one_row_ahead_is_enough_where_times_have_a_zone():
+    hours = [f"2024-03-{29 + k // 24}T{k % 24:02d}:00+01:00" for k in range(60)]
+    model = small(horizon=1, context=6).fit({"at": hours, "y": Y, "x": X[:60]}, future="x",
+                                            target="y")  # fmt: skip
+    assert model.timeline_.zone == "+01:00"
+    answer = model.predict(None, {"at": ["2024-03-31T12:00+01:00"], "x": X[60:61]})
+    assert list(answer["at"]) == ["2024-03-31T12:00+01:00"]
+
+
 def test_what_must_be_known_ahead_is_asked_for():
     model = small(horizon=3, context=6).fit(table(x=X), target="y", future="x")
     with pytest.raises(InputError, match="'x' must be known for the 3 steps to forecast, and 0 ar"):
@@ -305,12 +314,24 @@ def saved():
 
 def test_score_is_minus_the_mase():
     model = small(horizon=2, context=6, season=12, quantiles=LEVELS).fit(table())
-    data = table(30)
-    errors = [
-        np.abs(model.predict(table(k))["y_q0.5"] - Y[k : k + 2]) for k in range(6, 30 - 2 + 1)
-    ]
+    errors = [np.abs(model.predict(table(k))["y_q0.5"] - Y[k : k + 2]) for k in range(6, 29)]
     expected = -np.mean(errors) / metrics.mase_scale(Y[:30], 12)
-    assert model.score(data) == pytest.approx(expected, rel=1e-9)
+    assert model.score(table(30)) == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(InputError, match="data has 12 rows with a target; expected at least 13 ="):
+        model.score(table(12))
+    with pytest.raises(InputError, match="so there is no MASE"):
+        model.score({"month": MONTHS[:20], "y": np.full(20, 3.0)})
+
+
+def test_new_data_are_measured_as_they_come():
+    pytest.importorskip("sklearn")
+    model = small(horizon=2, context=6, season=6, quantiles=LEVELS).fit(table(40))
+    result = model.evaluate(table(), origins=3)
+    errors = [np.abs(model.predict(table(k))["y_q0.5"] - Y[k : k + 2]) for k in (56, 57, 58)]
+    np.testing.assert_allclose(result.per_origin()["LSTM"][0], np.mean(errors, 1), rtol=1e-5)
+    beside = small(horizon=2, context=6, season=6, quantiles=LEVELS).backtest(table(), origins=3)
+    for method in ("persistence", "seasonal-naive", "ridge on lags"):
+        assert result.table[method] == beside.table[method]
 
 
 def test_the_backtest_learns_from_what_stands_before():

@@ -9,8 +9,8 @@ import pytest
 
 from lstmkit import losses
 from lstmkit.shapes import InputError
-from lstmkit.tasks import ridge, transforms
-from lstmkit.tasks.horizon import HorizonModel, Series, _middle
+from lstmkit.tasks import intervals, ridge, transforms
+from lstmkit.tasks.horizon import HorizonModel, Series
 from lstmkit.tasks.horizon_choice import choose, folds_of, origins_of
 from lstmkit.tasks.horizon_network import Network
 from lstmkit.tasks.horizon_windows import Sight, Window, lay_out
@@ -47,7 +47,7 @@ def model_of(**more):
 @pytest.fixture(scope="module")
 def fitted():
     one = rich()
-    return model_of(quantiles=LEVELS, season=4).fit([one]), one
+    return model_of(quantiles=LEVELS, season=4, dropout=0.2).fit([one]), one
 
 
 # --------------------------------------------------------------------------------- gradients
@@ -241,9 +241,7 @@ def test_what_is_chosen_for_a_walk_at_random():
 
 def test_before_it_learns_a_member_is_the_linear_answer():
     one = series_of(wave())
-    model = model_of(season=4, dtype="float64", members=1)
-    model._train = lambda *args, **options: None
-    model.fit([one])
+    model = model_of(season=4, dtype="float64", members=1, learning_rate=1e-300).fit([one])
     rows, starts = lay_out([one], 4)
     fold = folds_of(origins_of([80], starts, 8, 4), 4, 5)[0]
     assert model.power_ == "none"
@@ -320,19 +318,23 @@ def test_calibration_covers_what_was_held_out():
     right = rng.normal(size=(200, 3, 2)) * [1, 5]
     answers = np.broadcast_to([-0.7, 0.1, 0.4], (200, 3, 2, 3)) + np.zeros((200, 3, 2, 3))
     answers[:, :, 1] *= 10
-    model = model_of(quantiles=LEVELS)
-    model.widths_ = np.ones((2, 3))
-    model._calibrate(answers, right)
-    middle = _middle(answers, LEVELS)[..., None]
-    low, _, high = np.moveaxis(middle + (answers - middle) * model.widths_, -1, 0)
+    widths = intervals.calibrate(answers, right, LEVELS)
+    low, center, high = np.moveaxis(intervals.widen(answers, widths, LEVELS), -1, 0)
     inside = ((low <= right) & (right <= high)).mean(axis=(0, 1))
     np.testing.assert_allclose(inside, [0.8, 0.8], atol=0.01)
-    assert (model.widths_[:, 1] == 1).all()
-    alone = model_of(quantiles=(0.5, 0.9))
-    alone.widths_ = np.ones((2, 2))
-    alone._calibrate(answers[..., 1:], right)
-    high = answers[..., 1] + (answers[..., 2] - answers[..., 1]) * alone.widths_[:, 1]
+    np.testing.assert_array_equal(center, answers[..., 1])
+    alone = intervals.calibrate(answers[..., 1:], right, LEVELS[1:])
+    high = intervals.widen(answers[..., 1:], alone, LEVELS[1:])[..., 1]
     np.testing.assert_allclose((right <= high).mean(axis=(0, 1)), [0.9, 0.9], atol=0.01)
+
+
+def test_calibration_has_its_limits():
+    answers = np.tile([-1.0, 0.0, 1.0], (50, 1, 1, 1))
+    far = np.full((50, 1, 1), 100.0)
+    assert intervals.calibrate(answers, far, LEVELS).tolist() == [[4.0, 1.0, 4.0]]
+    assert intervals.calibrate(answers, 0 * far, LEVELS).tolist() == [[0.5, 1.0, 0.5]]
+    crossed = intervals.widen(answers[..., ::-1], np.ones((1, 3)), LEVELS)
+    np.testing.assert_array_equal(crossed, answers)
 
 
 def test_series_of_different_sizes_share_a_model():
@@ -365,9 +367,9 @@ def test_a_context_of_one_row():
 def test_the_same_seed_gives_the_same_bits(fitted):
     model, one = fitted
     own = model.predict(one, [70])
-    again = model_of(quantiles=LEVELS, season=4).fit([one])
+    again = model_of(quantiles=LEVELS, season=4, dropout=0.2).fit([one])
     np.testing.assert_array_equal(again.predict(one, [70]), own)
-    other = model_of(quantiles=LEVELS, season=4, seed=1).fit([one])
+    other = model_of(quantiles=LEVELS, season=4, dropout=0.2, seed=1).fit([one])
     assert (other.predict(one, [70]) != own).any()
 
 
@@ -407,6 +409,10 @@ def test_it_is_made_again_from_what_a_file_holds(fitted):
         ({"start": 9}, "start is 9; expected at most context = 8"),
         ({"sizes": [1, 2, 1]}, "expected float"),
         ({"horizon": 5}, "expected float"),
+        ({"horizon": 10**12}, "expected float"),  # and nothing of that size is made
+        ({"hidden_size": 10**9}, "expected at most"),
+        ({"sizes": [10**12, 2, 1]}, "expected at most"),
+        ({"sizes": 3}, "sizes is 3; expected three whole numbers"),
         ({"level": 2}, "level is 2"),
         ({"penalty": -1.0}, "penalty is -1.0"),
         ({"extra": 1}, "config lacks, or should not have, extra"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmkit.shapes import InputError
-from lstmkit.tasks.panel import ahead, enough, frame, panel, upcoming
+from lstmkit.tasks.panel import enough, frame, panel, upcoming
 
 LEVELS = (0.1, 0.5, 0.9)
 
@@ -161,6 +161,20 @@ def test_a_long_polars_frame_keeps_its_dtypes(dtype, keys):
     assert answer.sort("sold").equals(expected)
 
 
+def test_names_and_times_that_are_numbers():
+    for names in [[1, 2], [("a", 1), ("a", 2)]]:
+        data = pd.DataFrame(np.arange(18.0).reshape(9, 2), columns=pd.Index(names))
+        answer = frame(one := panel("Forecaster", data, target=[names[1]]), forecasts(one))
+        assert list(answer.columns) == [names[1]]
+        assert one.series[0].target[:2, 0].tolist() == [1, 3]
+    data = {"year": np.arange(1900, 1990, 10), "n": np.arange(9)}
+    for table in (data, pd.DataFrame(data), pl.DataFrame(data)):
+        one = panel("Forecaster", table, time="year", past=None)
+        assert one.timeline.unit == "number"
+        assert list(frame(one, forecasts(one))["year"]) == [1990, 2000, 2010]
+    assert frame(one, forecasts(one)).schema["year"] == pl.Int64
+
+
 def test_dicts_files_and_series(tmp_path):
     data = {"month": [f"1949-{k:02d}" for k in range(1, 10)], "n": list(range(9)), "x": [0] * 9}
     one = panel("Forecaster", data, target=["n", "x"])
@@ -182,7 +196,7 @@ def test_dicts_files_and_series(tmp_path):
     assert frame(one, forecasts(one, levels=3), LEVELS).columns == ["n_q0.1", "n_q0.5", "n_q0.9"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     freq=st.sampled_from(["MS", "ME", "QE", "YS", "W-TUE", "D", "B", "h", "10min", "s"]),
     zone=st.sampled_from([None, "Europe/Berlin", "Asia/Tokyo"]),
@@ -323,6 +337,26 @@ def test_series_of_different_steps_or_kinds():
     assert "the step is daily" in said(panel, frames[1], timeline=known)
 
 
+def test_hours_with_a_zone_and_without_are_not_the_same():
+    plain = pd.Series(np.arange(30.0), pd.date_range("2024-03-30", periods=30, freq="h"))
+    berlin, utc = plain.tz_localize("UTC").tz_convert("Europe/Berlin"), plain.tz_localize("UTC")
+    steps = {zone: panel("Forecaster", data).timeline for zone, data in [(0, plain), (1, berlin)]}
+    assert "has times with no zone; the times of the series before have the zone Europe/Berlin" in (
+        said(panel, plain, timeline=steps[1])
+    )
+    assert (
+        "has times with the zone UTC; the times of the series before have none, and are hourly"
+        in (said(panel, utc, timeline=steps[0]))
+    )
+    one = panel("Forecaster", utc, timeline=steps[1])
+    assert frame(one, forecasts(one)).index[0] == pd.Timestamp("2024-03-31 06:00", tz="UTC")
+    days = plain[::24]
+    known = panel("Forecaster", days).timeline
+    local = days.tz_localize("Europe/Berlin")
+    one = panel("Forecaster", local, timeline=known)  # midnight is midnight
+    assert frame(one, forecasts(one)).index[0] == pd.Timestamp("2024-04-01", tz="Europe/Berlin")
+
+
 def test_too_short():
     one = panel("Forecaster", {"s": list("aab"), "y": [1, 2, 3]}, series="s")
     enough("Forecaster", one, 1, "context + horizon")
@@ -388,38 +422,3 @@ def test_rows_after_the_last_target_are_the_future():
     two = panel("Forecaster", {**data, "z": [1, None, None, None, None]}, target=["y", "z"],
                 past="p", future="x", missing="fill")  # fmt: skip
     assert two.series[0].target.tolist() == [[1, 1], [2, 1], [3, 1]]
-
-
-def test_the_time_to_come_by_itself():
-    data = {"t": day(4), "s": list("abab"), "y": [1, 2, 3, 4], "x": [1, 0, 1, 0]}
-    data["t"] = ["2024-01-01", "2024-01-01", "2024-01-02", "2024-01-02"]
-    one = panel("Forecaster", data, series="s", target="y", future="x")
-    later = {"t": ["2024-01-03", "2024-01-03", "2024-01-04"], "s": list("baa"), "x": [5, 6, 7]}
-    message = said(ahead, one, later, 2)
-    assert "series 'b': future has 1 rows; expected 2, the horizon, with 'x'" in message
-    whole = ahead("Forecaster", one, later, 1)
-    assert [rows.known[:, 0].tolist() for rows in whole.series] == [[1, 1, 6], [0, 0, 5]]
-    assert [len(times) for times in whole.times] == [3, 3]
-    wrong = {**later, "t": ["2024-01-03", "2024-01-04", "2024-01-05"]}
-    assert (
-        "series 'a': future, column 't', row 1 (the first is row 0): is 2024-01-04; expected "
-        in (said(ahead, one, wrong, 1))
-    )
-    lacking = {**later, "x": [5, None, 7]}
-    assert "series 'a': future, column 'x', row 1 (the first is row 0): is missing" in said(
-        ahead, one, lacking, 1
-    )
-    assert "no column is known in the future" in said(ahead, panel("Forecaster", [1, 2]), [3], 1)
-    array = panel("Forecaster", np.zeros((4, 2)), target=0, future=1)
-    assert ahead("Forecaster", array, np.ones(3), 2).series[0].known[:, 0].tolist() == [
-        *[0] * 4,
-        *[1] * 2,
-    ]
-    both = panel("Forecaster", [np.zeros((4, 2)), np.zeros((3, 2))], target=0, future=1)
-    assert "expected a list of 2, an entry for each series" in said(ahead, both, np.ones(3), 1)
-    assert len(ahead("Forecaster", both, [np.ones(1), np.ones(2)], 1).series[1].known) == 4
-    zoned = pd.date_range("2024-03-29", periods=5, tz="Europe/Berlin")
-    table = pd.DataFrame({"y": np.arange(3.0), "x": np.arange(3.0)}, zoned[:3])
-    one = panel("Forecaster", table, target="y", future="x")
-    later = pd.DataFrame({"x": [8.0, 9.0]}, zoned[3:])
-    assert ahead("Forecaster", one, later, 2).series[0].known[:, 0].tolist() == [0, 1, 2, 8, 9]

@@ -354,7 +354,7 @@ def read_all(data):
     return messages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"PAR1", b"a,b\n"]))
 def test_any_bytes_give_a_table_or_a_line(tmp_path_factory, data, start):
     path = tmp_path_factory.getbasetemp() / "any.csv"
@@ -365,7 +365,7 @@ def test_any_bytes_give_a_table_or_a_line(tmp_path_factory, data, start):
 ANYTHING = st.text("0123456789-:TQZ+. ab\n", max_size=25) | st.none() | st.integers() | st.floats()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(ANYTHING, min_size=1, max_size=4))
 def test_any_values_give_numbers_times_or_a_line(values):
     assert not [message for message in read_all({"x": values}) if "\n" in message]
@@ -374,12 +374,11 @@ def test_any_values_give_numbers_times_or_a_line(values):
 # ------------------------------ without what reads frames
 
 
-def test_arrays_dicts_and_csv_need_no_extra(tmp_path, monkeypatch):
+def test_arrays_and_dicts_need_no_extra_and_the_others_name_it(tmp_path, monkeypatch):
     for package in ("narwhals", "polars", "pandas"):
         monkeypatch.setitem(sys.modules, package, None)
     assert Table.of("Forecaster", {"a": [1]}).numbers("Forecaster", "a").tolist() == [1]
-    path = csv(tmp_path, "a\n1\n")
-    assert Table.of("Forecaster", path).numbers("Forecaster", "a").tolist() == [1]
-    path.write_bytes(b"PAR1")
-    for data in (path, pl.DataFrame({"a": [1]})):
+    assert Table.of("Forecaster", [1]).numbers("Forecaster", 0).tolist() == [1]
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    for data in (csv(tmp_path, "a\n1\n"), tmp_path / "a.parquet", pl.DataFrame({"a": [1]})):
         assert 'pip install "lstmkit[tasks]"' in said(Table.of, "Forecaster", data)

@@ -145,6 +145,9 @@ def forecast(
     origins: Annotated[
         int | None, typer.Option(min=1, help="From how many points in time to measure.")
     ] = None,
+    members: Annotated[
+        int | None, typer.Option(min=1, help="How many networks, whose mean is the forecast.")
+    ] = None,
     hidden_size: Units = None,
     layers: Layers = None,
     epochs: Epochs = None,
@@ -162,9 +165,9 @@ def forecast(
     """
     levels = _levels(interval, quantiles)
     made = {"forecast": output / FORECAST, "picture": output / PICTURE, "model": save}
-    with _files("forecast", made, [data], force):
+    with _in_options(), _files("forecast", made, [data], force):
         source = Table.of("forecast", data)
-        columns = {
+        columns: dict[str, Any] = {
             "time": time,
             "series": series,
             "target": target or None,
@@ -175,6 +178,7 @@ def forecast(
         _show_series(data, seen, horizon)
         settings = _given(
             season=season,
+            members=members,
             hidden_size=hidden_size,
             num_layers=layers,
             epochs=epochs,
@@ -222,12 +226,16 @@ def _levels(interval: float, quantiles: str | None) -> tuple[float, ...] | None:
             return None
         return tuple(round(level, 6) for level in (0.5 - interval / 2, 0.5, 0.5 + interval / 2))
     try:
-        return tuple(float(level) for level in quantiles.split(","))
+        levels = tuple(float(level) for level in quantiles.split(","))
     except ValueError:
+        levels = ()
+    rising = list(levels) == sorted(set(levels))
+    if 0.5 not in levels or not rising or levels[0] <= 0 or levels[-1] >= 1:
         raise InputError(
-            f"forecast: --quantiles is {shown(quantiles)!r}; expected levels above 0 and below 1 "
-            "with commas between them, such as 0.1,0.5,0.9"
-        ) from None
+            f"forecast: --quantiles is {shown(quantiles)!r}; expected rising levels above 0 and "
+            "below 1 with commas between them, 0.5 among them, such as 0.1,0.5,0.9"
+        )
+    return levels
 
 
 def _show_series(data: Path, seen: panels.Panel, horizon: int) -> None:
@@ -291,7 +299,7 @@ def classify(
     or, with --series, long (a row a step, the other columns are the features).
     """
     made = {"predictions": output / PREDICTIONS, "picture": output / CONFUSION, "model": save}
-    with _files("classify", made, [data, test], force):
+    with _in_options(), _files("classify", made, [data, test], force):
         given: dict[str, Any] = {"label": label, "series": series, "time": time}
         given["missing"] = missing is not Missing.ERROR
         learned = labelled.read("classify", data, **given)
@@ -349,28 +357,14 @@ def _show_accuracy(learned: labelled.Labelled, judged: labelled.Labelled, ours: 
         )
     except InputError as error:  # scikit-learn is missing
         typer.echo(f"no {LOGISTIC}: {error}", err=True)
-    scores = _show_shares(truth, {"LSTM": ours, **others})
-    best = max(others, key=lambda name: scores[name])
-    points = 100 * abs(scores["LSTM"] - scores[best])
-    sure = summaries.better(truth, ours, others[best])
-    if sure > 0:
-        verdict = f"The LSTM is worth it here: {points:.1f} points ahead of {best}."
-    elif sure < 0:
-        verdict = f"The LSTM loses: {points:.1f} points behind {best}; use that here."
-    else:
-        verdict = (
-            f"No clear difference between the LSTM and {best}: {points:.1f} points, which may be "
-            f"chance on {count(len(truth), 'sequence')}."
-        )
-    typer.echo(f"\n{verdict}")
+    _show_shares(truth, {"LSTM": ours, **others})
+    typer.echo(f"\n{summaries.verdict(truth, ours, others)}")
 
 
-def _show_shares(truth: Array, predicted: dict[str, Array]) -> dict[str, float]:
-    scores = {name: metrics.accuracy(truth, labels) for name, labels in predicted.items()}
+def _show_shares(truth: Array, predicted: dict[str, Array]) -> None:
     head = ("", f"right of {len(truth):,}")
-    rows = [(name, f"{score:.1%}") for name, score in scores.items()]
+    rows = [(name, f"{metrics.accuracy(truth, one):.1%}") for name, one in predicted.items()]
     _show_table(head, rows)
-    return scores
 
 
 def _show_confusion(actual: Array, predicted: Array) -> None:
@@ -447,7 +441,7 @@ def evaluate(
 
 def _show_errors(actual: Array, predicted: Array) -> None:
     """Print what a model of values is wrong by, beside one that says their mean."""
-    rows = [("", "R²", "MAE", "RMSE")]
+    rows: list[tuple[str, ...]] = [("", "R²", "MAE", "RMSE")]
     for name, guess in (
         ("LSTM", predicted),
         ("always their mean", np.full_like(actual, actual.mean())),
@@ -458,6 +452,28 @@ def _show_errors(actual: Array, predicted: Array) -> None:
 
 
 # ---------------------------------------------------------------------------------- files
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Let errors name the options of the command line, and not the arguments in Python."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        for argument, option in _OPTIONS.items():
+            text = text.replace(argument, option)
+        raise InputError(text) from None
+
+
+_OPTIONS = {
+    "missing='fill'": "--missing fill",
+    'missing="mask" or "fill"': "--missing mask or fill",
+    "future=)": "--future)",
+    "time=False": "without --time",
+    "target=": "--target ",
+    "time=": "--time ",
+}
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def forecast(
     actual : optional
         What came, where it is known by now: in the form of the history or of the forecast.
     time, series, target
-        The columns, as in ``Forecaster.fit``; found where there is no doubt.
+        The columns, as in ``Forecaster.fit``; by default those that history and forecast share.
     quantiles : sequence of float, optional
         The levels of a forecast that is an array; of a frame its columns say them.
     last : int, optional

@@ -66,7 +66,7 @@ def parts_of(
         return _array(owner, past, forecast, came, quantiles)
     ahead = Table.of(owner, forecast)
     came = None if actual is None else Table.of(owner, actual)
-    time = _time(owner, past, ahead) if time is None else time
+    time = _time(past, ahead) if time is None else None if time is False else time
     if series is None:
         series = _label_column(ahead, past, time)
     values = [name for name in ahead.names if name not in (time, series)]
@@ -118,7 +118,7 @@ def _by_target(
     return found
 
 
-def _time(owner: str, past: Table, ahead: Table) -> Any:
+def _time(past: Table, ahead: Table) -> Any:
     """Return the column of times that both have, or None."""
     return next((name for name in past.time_columns() if name in ahead.time_columns()), None)
 

@@ -164,7 +164,8 @@ def _gates(model: Any, X: Any, sequence: int, cell: int) -> tuple[dict[str, Arra
 def _of_forecaster(model: Any, X: Any, sequence: int) -> _Read:
     """Return the last context of a series and its forecast, which is what the network reads."""
     columns = model.columns_
-    which = {"time": columns.time, "series": columns.series, "target": list(columns.target)}
+    time = False if columns.time is None else columns.time
+    which = {"time": time, "series": columns.series, "target": list(columns.target)}
     parts = parts_of(_OWNER, X, model.predict(X), quantiles=model.quantiles, **which)
     each = len(columns.target)
     context = model.context_

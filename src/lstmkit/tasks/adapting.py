@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+# The other libraries' estimators have methods of these names.
+_RENAMED = {"transform": "target_transform"}
+
 
 def constructor(
     estimator: type, leave_out: tuple[str, ...] = (), **defaults: Any
@@ -13,7 +16,8 @@ def constructor(
     """Make an ``__init__`` with the parameters of ``estimator``, so that they stand in one place.
 
     It stores what it is given, as scikit-learn's conventions have it, and then calls the method
-    ``_begin``, in which the class begins its base of the other library.
+    ``_begin``, in which the class begins its base of the other library. ``transform``, which is a
+    method of those, is called ``target_transform``.
 
     Parameters
     ----------
@@ -36,7 +40,9 @@ def constructor(
     8
     """
     chosen = [
-        parameter.replace(default=defaults.get(name, parameter.default))
+        parameter.replace(
+            name=_RENAMED.get(name, name), default=defaults.get(name, parameter.default)
+        )
         for name, parameter in inspect.signature(estimator).parameters.items()
         if name not in leave_out
     ]
@@ -56,4 +62,8 @@ def constructor(
 
 def made(estimator: type, adapter: Any, **given: Any) -> Any:
     """Make the estimator inside: the adapter's parameters, and those given here instead."""
-    return estimator(**{**adapter.get_params(deep=False), **given})
+    given = {**adapter.get_params(deep=False), **given}
+    for ours, theirs in _RENAMED.items():
+        if theirs in given:
+            given[ours] = given.pop(theirs)
+    return estimator(**given)

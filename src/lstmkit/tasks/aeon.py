@@ -68,7 +68,8 @@ class LSTMClassifier(BaseClassifier):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(8, 2, 10))  # 8 sequences, 2 channels, 10 steps
-    >>> model = LSTMClassifier(hidden_size=4, epochs=2, random_state=0).fit(X, ["a", "b"] * 4)
+    >>> y = np.tile(["a", "b"], 4)
+    >>> model = LSTMClassifier(hidden_size=4, epochs=2, random_state=0).fit(X, y)
     >>> model.predict_proba(X).shape
     (8, 2)
     """
@@ -172,7 +173,7 @@ class LSTMForecaster(
     --------
     >>> import numpy as np
     >>> y = np.sin(np.arange(60) / 3)
-    >>> model = LSTMForecaster(context=8, horizon=2, hidden_size=4, epochs=2, random_state=0)
+    >>> model = LSTMForecaster(context=8, horizon=2, hidden_size=4, members=1, epochs=2)
     >>> type(model.fit(y).predict(y))
     <class 'float'>
     >>> model.series_to_series_forecast(y, 2).shape
@@ -229,7 +230,7 @@ class LSTMForecaster(
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> Any:
-        small = {**_SMALL, "context": 4, "random_state": 0}
+        small = {**_SMALL, "context": 4, "members": 1, "random_state": 0}
         return [small, {**small, "horizon": 2}]
 
 

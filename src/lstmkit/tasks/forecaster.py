@@ -18,8 +18,9 @@ import numpy as np
 from lstmkit import store, training
 from lstmkit.layers import Trace
 from lstmkit.shapes import Array, InputError, positive_integer, shown
-from lstmkit.tasks import backtest, metrics, panel, remembered, timeline
-from lstmkit.tasks.backtest import Backtest
+from lstmkit.tasks import backtest as backtests
+from lstmkit.tasks import metrics, panel, remembered, timeline
+from lstmkit.tasks.backtest import About, Backtest
 from lstmkit.tasks.horizon import HorizonModel, Series
 from lstmkit.tasks.horizon_choice import transformed
 from lstmkit.tasks.horizon_windows import lay_out
@@ -27,8 +28,8 @@ from lstmkit.tasks.panel import Panel
 from lstmkit.tasks.parameters import Parameters, not_fitted
 
 _OWNER = "Forecaster"
-_SCORED = 200  # origins at most that `score` measures at
 _LEAST_CONTEXT = 8  # rows
+_SCORED = 200  # origins at most that `score` measures at
 _MODEL_ARGUMENTS = (
     "hidden_size num_layers dropout transform members epochs batch_size learning_rate "
     "weight_decay validation_fraction patience dtype"
@@ -380,7 +381,7 @@ class Forecaster(Parameters):
         The model as it is forecasts from every row of data that has a context before it and a
         horizon after it (at most 200 of each series, evenly spread). Errors are divided by the mean
         absolute difference between rows one season apart, in data itself: above -1 the forecasts
-        err less than repeating the season. No interval is looked at.
+        err less than that. No interval is looked at; `evaluate` tells more.
 
         Raises
         ------
@@ -390,14 +391,13 @@ class Forecaster(Parameters):
         read = self._read(data, ahead=False)
         least = max(self.context_ + self.horizon, self.season_ + 1)
         panel.enough(_OWNER, read, least, "context + horizon, and more than a season")
-        levels = self._levels()
-        middle = 0 if levels is None else int(np.argmin(np.abs(np.asarray(levels) - 0.5)))
         scaled = list[Array]()
         for one in self._arrays(read):
-            every = np.arange(self.context_, len(one.target) - self.horizon + 1)
-            rows = np.unique(np.linspace(every[0], every[-1], min(len(every), _SCORED)).astype(int))
+            last = len(one.target) - self.horizon
+            count = min(last - self.context_ + 1, _SCORED)
+            rows = np.unique(np.linspace(self.context_, last, count).astype(int))
             with _speaking():
-                point = self.model_.predict(one, rows)[..., middle]
+                point = self.model_.predict(one, rows)[..., backtests.middle(self._levels())]
             scale = metrics.mase_scale(one.target, self.season_)
             error = np.abs(one.target[rows[:, None] + np.arange(self.horizon)] - point)
             scaled.append((error[..., scale > 0] / scale[scale > 0]).ravel())
@@ -493,27 +493,25 @@ class Forecaster(Parameters):
         return self._measure(lambda _: self.model_, read, self.context_, self.season_, **given)
 
     def _measure(
-        self, learn: backtest.Learn, read: Panel, context: int, season: int, **plan: Any
+        self, learn: backtests.Learn, read: Panel, context: int, season: int, **plan: Any
     ) -> Backtest:
         frame_of: Any = dict
         if not isinstance(read.table, list) and read.table.kind not in ("array", "list"):
             frame_of = read.table.frame
+        about = About(
+            owner=_OWNER,
+            names=read.names,
+            targets=[str(name) for name in read.columns.target],
+            times=read.times,
+            ends=remembered.ends(read),
+            context=context,
+            horizon=self.horizon,
+            season=season,
+            quantiles=self._levels(),
+            frame_of=frame_of,
+        )
         with _speaking():
-            return backtest.backtest(
-                learn,
-                self._arrays(read),
-                owner=_OWNER,
-                names=read.names,
-                targets=[str(name) for name in read.columns.target],
-                times=read.times,
-                ends=remembered.ends(read),
-                context=context,
-                horizon=self.horizon,
-                quantiles=self._levels(),
-                season=season,
-                frame_of=frame_of,
-                **plan,
-            )
+            return backtests.backtest(learn, self._arrays(read), about, **plan)
 
     # ------------------------------ looking inside
 

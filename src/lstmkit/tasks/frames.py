@@ -77,7 +77,7 @@ class Frame:
             names = [0 if names[0] in (None, "") else names[0]]
             self._columns[names[0]] = lambda: frame
         for name in names:
-            self._columns.setdefault(name, partial(frame.__getitem__, name))
+            self._columns.setdefault(name, partial(_named, nw, frame, name))
         self.names = names
         self._levels: dict[Any, int] = {}
         if _library(native) == "pandas":
@@ -144,6 +144,12 @@ class Frame:
 
 def _library(native: Any) -> str:
     return type(native).__module__.partition(".")[0]
+
+
+def _named(nw: Any, frame: Any, name: Any) -> Any:
+    if isinstance(name, str):
+        return frame[name]
+    return nw.from_native(frame.to_native()[name], series_only=True)  # pandas: any name
 
 
 def _level(nw: Any, index: Any, level: int) -> Any:

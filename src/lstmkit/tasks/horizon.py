@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from lstmkit.shapes import (
     real_array,
     real_number,
 )
-from lstmkit.tasks import transforms
+from lstmkit.tasks import intervals, transforms
 from lstmkit.tasks.horizon_choice import Choice, Fold, choose, origins_of, solve, transformed
 from lstmkit.tasks.horizon_network import Network
 from lstmkit.tasks.horizon_windows import Series, Sight, chunks, lay_out
@@ -40,8 +41,6 @@ _ARGUMENTS = (
 _SIGHT = ("start", "level", "local", "sizes")
 _SCALES = ("shift", "scale", "units", "least")
 _VALIDATE_EVERY = 10  # steps, where an epoch has fewer
-_CLOSE = 1e-6  # a quantile this near to the middle has no distance to change
-_NARROWEST, _WIDEST = 0.5, 4.0  # how far calibration may move a quantile, as a factor
 
 
 class _Windows(Batches):
@@ -251,8 +250,8 @@ class HorizonModel:
             if len(fold.held):
                 shown = {"progress": progress, "metrics": metrics if k == 0 else None}
                 if tensorboard is not None:
-                    one = f"network-{k + 1}" if len(seeds) > 1 else ""
-                    shown["tensorboard"] = os.path.join(tensorboard, one)
+                    own = f"network-{k + 1}" if len(seeds) > 1 else ""
+                    shown["tensorboard"] = os.path.join(tensorboard, own)
                 if progress is not None and len(seeds) > 1:
                     progress.message(f"network {k + 1} of {len(seeds)}")
                 self._train(network, choice, fold, int(seed), **shown, **options)
@@ -260,7 +259,8 @@ class HorizonModel:
                 if self.results_[-1].reason == "interrupted":
                     break
         if answers and self.quantiles is not None:
-            self._calibrate(*(np.concatenate(a) for a in zip(*answers, strict=True)))
+            held, right = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+            self.widths_ = intervals.calibrate(held, right, self.quantiles)
         return self
 
     def _check(self) -> None:
@@ -317,20 +317,22 @@ class HorizonModel:
             )
         return Series(target, past, known)
 
+    def _network_arguments(self) -> dict[str, Any]:
+        return {
+            "inputs": self.sight_.inputs,
+            "flat": self.sight_.flat,
+            "horizon": self.horizon,
+            "targets": self.sight_.sizes[0],
+            "levels": self._levels,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+        }
+
     def _network(self, seed: int) -> Network:
         """Make a member with new weights."""
-        return Network(
-            self.sight_.inputs,
-            self.sight_.flat,
-            self.horizon,
-            self.sight_.sizes[0],
-            self._levels,
-            self.hidden_size,
-            self.num_layers,
-            self.dropout,
-            self.dtype,
-            np.random.default_rng(seed),
-        )
+        return Network(**self._network_arguments(), rng=np.random.default_rng(seed))
 
     def _start(self, network: Network, choice: Choice, fold: Fold) -> None:
         """Let a member's linear part be the solution for what it learns from."""
@@ -382,29 +384,6 @@ class HorizonModel:
             right.append(view.answer)
         return np.concatenate(answers), np.concatenate(right)
 
-    def _calibrate(self, answers: Array, right: Array) -> None:
-        """Widen or narrow the intervals until they cover their share of the windows held out.
-
-        Conformal calibration of quantiles (Romano, Patterson and Candès 2019) over held-out blocks
-        (Barber et al. 2021, "CV+"), here by a factor on the distances from the middle, so that
-        calm and wild windows keep their order. Quantiles q and 1 - q are the ends of an interval
-        and share its factor; one that stands alone has its own.
-        """
-        assert self.quantiles is not None
-        middle = _middle(answers, self.quantiles)
-        levels = np.asarray(self.quantiles)
-        sides = np.where(levels < 0.5, -1.0, 1.0)
-        for level in levels:
-            if abs(level - 0.5) < 1e-9:
-                continue
-            ends = [k for k, q in enumerate(levels) if abs(abs(q - 0.5) - abs(level - 0.5)) < 1e-9]
-            inside = 1 - min(level, 1 - level) * len(ends)
-            for j in range(right.shape[2]):
-                distance = (answers[:, :, j, ends] - middle[:, :, j, None]) * sides[ends]
-                away = (right - middle)[:, :, j, None] * sides[ends]
-                factors = (away / np.maximum(distance, _CLOSE)).max(axis=-1)
-                self.widths_[j, ends] = np.clip(np.quantile(factors, inside), _NARROWEST, _WIDEST)
-
     # ------------------------------ what a file holds
 
     @property
@@ -455,31 +434,37 @@ class HorizonModel:
             )
         for name in ("level", "local"):
             one_of(_OWNER, name, config[name], (True, False))
-        n, p, k = (positive_integer(_OWNER, "sizes", size, least=0) for size in config["sizes"])
+        sizes = config["sizes"]
+        if not isinstance(sizes, list | tuple) or len(sizes) != 3:
+            raise InputError(f"{_OWNER}: sizes is {sizes!r:.60}; expected three whole numbers")
+        n, p, k = (positive_integer(_OWNER, "sizes", size, least=0) for size in sizes)
         positive_integer(_OWNER, "sizes", n)
-        width = n + p + k
+        width, none = n + p + k, np.empty(0)
         model.sight_ = Sight(
-            model.context,
-            model.horizon,
-            start,
-            config["level"],
-            config["local"],
-            (n, p, k),
-            np.ones(width),
-            np.ones(width),
-            np.ones((2, n)),
-            np.ones(n),
+            *(model.context, model.horizon, start, config["level"], config["local"], (n, p, k)),
+            *(none, none, none, none),
         )
-        model.widths_ = np.ones((n, model._levels))
         held = {name.split(".")[1] for name in parameters if name.startswith("members.")}
         count = min(max(len(held), 1), model.members)
-        model.networks_, model.results_ = [model._network(0) for _ in range(count)], []
-        wanted = {name: f"{a.dtype} {a.shape}" for name, a in model.parameters.items()}
+        shapes = {"shift": (width,), "scale": (width,), "units": (2, n), "least": (n,)}
+        wanted = {name: f"float64 {shape}" for name, shape in shapes.items()}
+        wanted["widths"] = f"float64 {(n, model._levels)}"
+        # What a file claims is compared with what it has before anything of that size is made.
+        network = Network.shapes_of(**model._network_arguments())
+        for member in range(count):
+            for name, shape in network.items():
+                wanted[f"members.{member}.{name}"] = (
+                    f"{floating_dtype(_OWNER, model.dtype)} {shape}"
+                )
         found = {name: f"{a.dtype} {a.shape}" for name, a in parameters.items()}
         for name in sorted({*wanted, *found}):
             has, wants = found.get(name, "nothing"), wanted.get(name, "nothing")
             if has != wants:
                 raise InputError(f"{_OWNER}: {name} is {has}; expected {wants}")
+        scales: dict[str, Any] = {name: np.array(parameters[name]) for name in shapes}
+        model.sight_ = replace(model.sight_, **scales)
+        model.widths_ = np.array(parameters["widths"])
+        model.networks_, model.results_ = [model._network(0) for _ in range(count)], []
         for name, array in model.parameters.items():
             array[...] = parameters[name]
         return model
@@ -537,20 +522,10 @@ class HorizonModel:
             answers = sum(network(view.window)[0].astype(np.float64) for network in self.networks_)
             answers = np.asarray(answers) / len(self.networks_)
             if self.quantiles is not None:
-                middle = _middle(answers, self.quantiles)[..., None]
-                answers = middle + (answers - middle) * self.widths_
-                # Sorted quantiles are never worse (Chernozhukov, Fernández-Val & Galichon 2010).
-                answers = np.sort(answers, axis=3)
+                answers = intervals.widen(answers, self.widths_, self.quantiles)
             total = view.naive[..., None] + answers * view.scale[..., None]
             result.append(transforms.inverse(total, self.power_))
         return np.concatenate(result)
-
-
-def _middle(answers: Array, quantiles: Sequence[float]) -> Array:
-    """Return the median among the quantiles, or what lies nearest to it: (..., Q) → (...)."""
-    distance = np.abs(np.asarray(quantiles) - 0.5)
-    middle: Array = answers[..., distance <= distance.min() + 1e-9].mean(axis=-1)
-    return middle
 
 
 def _all_origins(series: Sequence[Series], choice: Choice) -> Array:

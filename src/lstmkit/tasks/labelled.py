@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,16 +185,16 @@ def held_out(owner: str, labels: Array, share: float, seed: int) -> tuple[Array,
 def _from_npz(owner: str, path: str | os.PathLike[str]) -> Labelled:
     name = os.fspath(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {key: np.asarray(file[key]) for key in ("X", "y")}
     except OSError:
         raise
     except KeyError:
         raise InputError(f"{owner}: {name!r} lacks X or y; expected both arrays") from None
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
         raise InputError(
-            f"{owner}: {name!r} cannot be read ({shown(error)}); expected np.savez(path, X=X, y=y) "
-            "with arrays of numbers (or of text, for y)"
+            f"{owner}: {name!r} holds no plain arrays X and y; expected np.savez(path, X=X, y=y) "
+            "of numbers, y also of text (sequences of several lengths: a .ts file or a long table)"
         ) from None
     X, y = arrays["X"], arrays["y"]
     if X.ndim not in (2, 3) or y.ndim not in (1, 2) or len(X) != len(y):
@@ -213,8 +214,12 @@ def _groups(owner: str, table: Table, series: str, time: str | None) -> list[Arr
     if time is not None:
         times = table.times(owner, time)
         for rows in groups:
-            ordered(owner, time, times[rows], lambda k, rows=rows: table.place(int(rows[k])))
+            ordered(owner, time, times[rows], partial(_place, table, rows))
     return groups
+
+
+def _place(table: Table, rows: Array, k: int) -> str:
+    return table.place(int(rows[k]))
 
 
 def _numbers(owner: str, table: Table, columns: list[Any], missing: bool) -> Array:

@@ -165,8 +165,10 @@ def panel(
         times = timelines.seconds_or_finer(table.times(owner, columns.time))
         zone = table.zone(owner, columns.time)
         if zone is not None:
-            local = zones.whole_days(times, zone)
+            known = timeline is not None and timeline.zone is not None  # a few rows may mislead
+            local = None if known else zones.whole_days(times, zone)
             times, zone = (times, zone) if local is None else (local, None)
+        _same_clock(owner, columns.time, zone, timeline)
     every, rows_of = [], []
     for name, rows in groups.items():
         said = f"{owner}: series {shown(repr(name))}" if columns.series is not None else owner
@@ -177,6 +179,19 @@ def panel(
         rows_of.append(one.read(numbers, horizon))
     return Panel(
         list(groups), every if times is not None else None, rows_of, timeline, columns, table
+    )
+
+
+def _same_clock(owner: str, column: Any, zone: str | None, timeline: Timeline | None) -> None:
+    """Raise `InputError` where times of hours have a zone and those seen before have none."""
+    if timeline is None or (zone is None) == (timeline.zone is None):
+        return
+    have = "no zone" if zone is None else f"the zone {zone}"
+    had = "none" if timeline.zone is None else f"the zone {timeline.zone}"
+    raise InputError(
+        f"{owner}: column {shown(repr(column))} has times with {have}; the times of the series "
+        f"before have {had}, and are {timeline.name}; expected a zone in both or in neither "
+        "(convert the times)"
     )
 
 
@@ -274,8 +289,8 @@ class _One:
         row, k = (int(index) for index in np.argwhere(lacking)[0])
         raise InputError(
             f"{self.owner}: column {shown(repr(names[k]))}, {self.place(row)}: is missing (nan); "
-            f"expected a number (correct it, or missing='fill' repeats the value before; "
-            f"{int(lacking[:, k].sum())} are missing in this column)"
+            f"expected a number (correct it, or missing='fill' repeats the value before; missing "
+            f"in this column: {int(lacking[:, k].sum())})"
         )
 
 
@@ -308,104 +323,6 @@ def enough(owner: str, panel: Panel, rows: int, why: str) -> None:
             )
 
 
-def ahead(owner: str, panel: Panel, future: Any, horizon: int) -> Panel:
-    """Take what is known of the time to come from data of its own.
-
-    Parameters
-    ----------
-    owner
-        Who speaks, for messages.
-    panel : Panel
-        The series that the time to come follows on; rows after their last target are dropped.
-    future
-        What `Table.of` takes, with the ``future`` columns and that of the series. Its rows follow
-        on each series' last target; where it has the column of times, they are checked. An array
-        may hold the ``future`` columns alone.
-    horizon : int
-        How many rows there must be for each series; more may stand after them.
-
-    Returns
-    -------
-    Panel
-        With ``horizon`` rows of known covariates after the last target of each series.
-
-    Examples
-    --------
-    >>> day = panel("example", {"y": [1, 2, 3], "open": [1, 0, 1]}, target="y", future="open")
-    >>> ahead("example", day, {"open": [0, 0]}, horizon=2).series[0].known[:, 0]
-    array([1., 0., 1., 0., 0.])
-    """
-    columns = panel.columns
-    if not columns.future:
-        raise InputError(
-            f"{owner}: future is given, but no column is known in the future (name them in fit: "
-            "future=, or leave future out)"
-        )
-    lists = isinstance(panel.table, list)
-    if lists and not (isinstance(future, list | tuple) and len(future) == len(panel.series)):
-        raise InputError(
-            f"{owner}: future is {type(future).__name__}; expected a list of {len(panel.series)}, "
-            "an entry for each series"
-        )
-    tables = [Table.of(owner, part) for part in (future if lists else [future])]
-    series, times = [], []
-    for k, (name, rows) in enumerate(zip(panel.names, panel.series, strict=True)):
-        table = tables[k if lists else 0]
-        here = np.arange(table.rows)
-        which = owner if name is None else f"{owner}: series {shown(repr(name))}"
-        if columns.series is not None:
-            labels = table.labels(owner, columns.series)
-            here = np.array([row for row in here if labels[row] == name], np.int64)
-        if len(here) < horizon:
-            raise InputError(
-                f"{which}: future has {len(here)} rows; expected {horizon}, the horizon, with "
-                f"{_listing(columns.future)} (give more rows)"
-            )
-        here = here[:horizon]
-        names: Sequence[Any] = columns.future
-        if table.kind in ("array", "list") and len(table.names) == len(names):
-            names = table.names
-        known = np.stack([table.numbers(owner, column)[here] for column in names], axis=1)
-        if np.isnan(known).any():
-            row, column = (int(index) for index in np.argwhere(np.isnan(known))[0])
-            raise InputError(
-                f"{which}: future, column {shown(repr(names[column]))}, "
-                f"{table.place(int(here[row]))}: is missing (nan); expected a number (give it)"
-            )
-        length = len(rows.target)
-        series.append(rows._replace(known=np.concatenate([rows.known[:length], known])))
-        if panel.times is not None and panel.timeline is not None:
-            expected = timelines.following(panel.times[k][length - 1], panel.timeline, horizon)
-            _same_times(which, table, columns.time, here, expected, panel.timeline)
-            times.append(np.concatenate([panel.times[k][:length], expected]))
-    return panel._replace(series=series, times=times if panel.times is not None else None)
-
-
-def _same_times(
-    owner: str,
-    table: Table,
-    name: Any,
-    rows: NDArray[np.int64],
-    expected: Array,
-    timeline: Timeline,
-) -> None:
-    """Raise `InputError` unless a table that has a column of times has the expected ones."""
-    if name not in (*table.names, *table.index):
-        return
-    times = table.times(owner, name)
-    zone = table.zone(owner, name)
-    if zone is not None and timeline.zone is None:
-        times = zones.wall(times, zone)
-    wrong = times[rows] != expected
-    if wrong.any():
-        k = int(np.argmax(wrong))
-        raise InputError(
-            f"{owner}: future, column {shown(repr(name))}, {table.place(int(rows[k]))}: is "
-            f"{timelines.written(times[rows[k]])}; expected {timelines.written(expected[k])} "
-            f"({timeline.name}, on from the last target)"
-        )
-
-
 # ------------------------------ which column is what
 
 
@@ -431,7 +348,8 @@ def _columns(
         take("time", time)
     if series is not None:
         take("series", series)
-    future, past = take("future", future), take("past", past)
+    future = () if future is None else take("future", future)
+    past = () if past is None else take("past", past)
     targets = () if target is None else take("target", target)
     if target is not None and not targets:
         raise InputError(f"{owner}: target is empty; expected the name of a column at least")

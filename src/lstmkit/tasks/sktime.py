@@ -67,7 +67,8 @@ class LSTMClassifier(BaseClassifier):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(8, 2, 10))  # 8 sequences, 2 channels, 10 steps
-    >>> model = LSTMClassifier(hidden_size=4, epochs=2, random_state=0).fit(X, ["a", "b"] * 4)
+    >>> y = np.tile(["a", "b"], 4)
+    >>> model = LSTMClassifier(hidden_size=4, epochs=2, random_state=0).fit(X, y)
     >>> model.predict_proba(X).shape
     (8, 2)
     """
@@ -177,7 +178,7 @@ class LSTMForecaster(BaseForecaster):
     >>> import pandas as pd
     >>> index = pd.period_range("2020-01", periods=60, freq="M", name="month")
     >>> y = pd.Series(range(60), index=index, dtype=float)
-    >>> model = LSTMForecaster(context=12, hidden_size=4, epochs=2, random_state=0)
+    >>> model = LSTMForecaster(context=12, hidden_size=4, members=1, epochs=2)
     >>> model.fit(y, fh=[1, 3]).predict_interval(coverage=0.8).index.astype(str).tolist()
     ['2025-01', '2025-03']
     """
@@ -306,7 +307,7 @@ class LSTMForecaster(BaseForecaster):
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> Any:
         """Return the parameters of the instances that sktime's checks use."""
-        small = {**_SMALL, "context": 3}
+        small = {**_SMALL, "context": 3, "members": 1}
         return [small, {**small, "quantiles": None, "missing": "fill"}]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,3 +92,26 @@ def better(actual: Array, ours: Array, theirs: Array) -> int:
     if abs(for_us - for_them) <= SPREADS * np.sqrt(for_us + for_them):
         return 0
     return 1 if for_us > for_them else -1
+
+
+def verdict(actual: Array, ours: Array, others: Mapping[str, Array]) -> str:
+    """Say in one sentence whether an LSTM's labels are better than the best of the others.
+
+    Examples
+    --------
+    >>> actual = np.repeat(["a", "b"], 20)
+    >>> verdict(actual, actual, {"a guess": np.repeat("a", 40)})
+    'The LSTM is worth it here: 50.0 points ahead of a guess.'
+    """
+    right = {name: float((labels == actual).mean()) for name, labels in others.items()}
+    best = max(right, key=lambda name: right[name])
+    points = 100 * abs(float((ours == actual).mean()) - right[best])
+    sure = better(actual, ours, others[best])
+    if sure > 0:
+        return f"The LSTM is worth it here: {points:.1f} points ahead of {best}."
+    if sure < 0:
+        return f"The LSTM loses: {points:.1f} points behind {best}; use that here."
+    return (
+        f"No clear difference between the LSTM and {best}: {points:.1f} points, which may be "
+        f"chance on {len(actual):,} sequences."
+    )

@@ -4,8 +4,7 @@
     pandas, polars, pyarrow … ────┼─ Table ─ numbers, times, labels ─ … ─ frame ─ the same kind
     path of a CSV or Parquet file ┘
 
-Arrays, lists, dicts and CSV files need NumPy alone; frames are read through narwhals, Parquet by
-polars.
+Arrays, lists and dicts need NumPy alone; frames are read through narwhals, files need polars.
 """
 
 from __future__ import annotations
@@ -205,7 +204,7 @@ class Table:
         if self.kind == "dict":
             return {name: _as_array(value) for name, value in values.items()}
         if self._frame is None:  # a CSV file
-            polars = _polars("data", "holds the answer for a CSV file")
+            polars = _polars("data", "holds what answers a CSV file")
             return polars.DataFrame({str(name): value for name, value in values.items()})
         return self._frame.build(values)
 
@@ -297,6 +296,7 @@ def _some(values: Any) -> str:
 def _file(owner: str, path: Path) -> Table:
     with open(path, "rb") as file:
         start = file.read(4)
+    _polars(owner, f"holds what answers {path.name}")  # said now, not after the training
     if start == b"PAR1":
         return _frame(owner, _parquet(owner, path), path)
     try:
@@ -357,7 +357,7 @@ def _polars(owner: str, why: str) -> Any:
 
 def _parquet(owner: str, path: Path) -> Any:
     """Read a file with polars; a file that it cannot read is one line."""
-    polars = _polars(owner, "reads Parquet")
+    polars = _polars(owner, "reads Parquet files")
     try:
         return polars.read_parquet(path)
     except polars.exceptions.PolarsError as error:

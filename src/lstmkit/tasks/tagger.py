@@ -190,7 +190,7 @@ class SequenceTagger(Estimator):
         if self.task == "value":
             return losses.mean_squared_error
         if self.task == "labels":
-            return losses.binary_cross_entropy
+            return _summed
         weights = targets.weights_of(self._owner, self.class_weight, self.classes_, encoded)
         return losses.cross_entropy if weights is None else partial(targets.weighted, weights)
 
@@ -277,3 +277,14 @@ class SequenceTagger(Estimator):
         if self.task == "value":
             return losses.mean_squared_error(found.astype(np.float64), encoded)[0]
         return losses.binary_cross_entropy(found, encoded)[0] * self._columns_of_y
+
+
+def _summed(logits: Array, truth: Array, **mask: Any) -> tuple[float, Array]:
+    """Return binary cross-entropy, summed over the labels of a step.
+
+    So gradients, and what ``clip_norm`` bounds, are as large as those of a loss by the step; the
+    mean over many labels would never be clipped, and Adam would long remember the first ones.
+    """
+    value, gradient = losses.binary_cross_entropy(logits, truth, **mask)
+    gradient *= gradient.dtype.type(logits.shape[-1])
+    return value * logits.shape[-1], gradient

@@ -108,23 +108,23 @@ class _File:
         return cases, self._answers(answers), self.header.get("classlabel", [])[1:]
 
     def _check_header(self) -> None:
-        if self._says("timestamps"):
+        if self._says("timeStamps"):
             raise self.wrong(
                 "ends a header with @timeStamps true; expected cases without times (write the "
                 "values alone, and @timeStamps false)"
             )
-        if self._says("classlabel") and self._says("targetlabel"):
+        if self._says("classLabel") and self._says("targetLabel"):
             raise self.wrong("ends a header with classes and target values; expected one of them")
 
     def _says(self, key: str) -> bool:
-        values = self.header.get(key, [])
+        values = self.header.get(key.lower(), [])
         word = values[0].lower() if values else "false"
         if word not in ("true", "false"):
             raise self.wrong(f"ends a header with @{key} {shown(word, 40)}; expected true or false")
         return word == "true"
 
     def _labelled(self) -> bool:
-        return self._says("classlabel") or self._says("targetlabel")
+        return self._says("classLabel") or self._says("targetLabel")
 
     def _case(self, line: str, answers: list[str], channels: int | None) -> NDArray[np.float64]:
         if "(" in line:
@@ -175,7 +175,7 @@ class _File:
 
     def _answer(self, answer: str) -> str:
         known = self.header.get("classlabel", [])[1:]
-        if self._says("targetlabel"):
+        if self._says("targetLabel"):
             try:
                 if not np.isfinite(float(answer)):
                     raise ValueError
@@ -190,6 +190,6 @@ class _File:
         return answer
 
     def _answers(self, answers: list[str]) -> Any:
-        if self._says("targetlabel"):
+        if self._says("targetLabel"):
             return np.array(answers, np.float64)
-        return np.array(answers) if self._says("classlabel") else None
+        return np.array(answers) if self._says("classLabel") else None
