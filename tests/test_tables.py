@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from lstmkit.shapes import InputError
 from lstmkit.tasks.tables import Table
 
+UTC = datetime.timezone.utc
+
 
 def csv(folder, text):
     path = folder / "sales.csv"
@@ -250,6 +252,10 @@ def test_other_times_and_what_they_come_back_as():
         (["2024-01-31", "2024-02-30"], "'2024-02-30' is no day or hour that exists"),
         (["2024-01-31 24:00"], "is no day or hour that exists"),
         (["2024-01-31T10:00Z", "2024-01-31T11:00"], "row 1 (the first is row 0): '2024-01-31T11"),
+        (
+            [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 2, tzinfo=UTC)],
+            "some times have a zone and some have none; expected all or none",
+        ),
         ([1.5, 2.5], "holds numbers with decimals; expected times"),
         ([True, False], "holds booleans; expected times"),
         ([1, "2024"], "holds values of several types"),

@@ -109,17 +109,15 @@ class Frame:
         if _library(self.native) == "pandas":
             return self._pandas(values)
         nw = narwhals("data")
-        backend = self._frame.implementation
-        built = {}
+        named = {str(name): value for name, value in values.items()}
+        answer = nw.from_dict(named, backend=self._frame.implementation)
         for name, value in values.items():
-            series = nw.from_dict({str(name): value}, backend=backend)[str(name)]
             if name in self._columns and not _is_float(value):
-                series = _cast(nw, series, self._columns[name]().dtype)
-            built[str(name)] = series
-        if self.is_series and len(built) == 1:
-            (series,) = built.values()
-            return series.alias(self._frame.name).to_native()
-        return nw.from_dict(built, backend=backend).to_native()
+                series = _cast(nw, answer[str(name)], self._columns[name]().dtype)
+                answer = answer.with_columns(series.alias(str(name)))
+        if self.is_series and len(named) == 1:
+            return answer[next(iter(named))].alias(self._frame.name).to_native()
+        return answer.to_native()
 
     def _pandas(self, values: Mapping[Any, Any]) -> Any:
         pandas = sys.modules["pandas"]  # the data is its
