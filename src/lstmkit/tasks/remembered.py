@@ -87,6 +87,14 @@ def check_ahead(owner: str, panel: Panel, horizon: int) -> None:
 # ------------------------------ what a file says of it
 
 
+def plain(panel: Panel) -> Panel:
+    """Return the panel without the user's table: answers are then a dict of columns, or arrays."""
+    table: Table | list[Table] = _table(config(panel), panel.columns)
+    if isinstance(panel.table, list):
+        table = [table] * len(panel.names)
+    return panel._replace(table=table)
+
+
 def config(panel: Panel) -> dict[str, Any]:
     """Return all but the numbers, in JSON values."""
     table = panel.table[0] if isinstance(panel.table, list) else panel.table
