@@ -256,7 +256,7 @@ class HorizonModel:
                     progress.message(f"network {k + 1} of {len(seeds)}")
                 self._train(network, choice, fold, int(seed), **shown, **options)
                 answers.append(self._held_out(network, choice, fold))
-                if any(result.reason == "interrupted" for result in self.results_[-1:]):
+                if self.results_[-1].reason == "interrupted":
                     break
         if answers and self.quantiles is not None:
             held, right = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
@@ -317,20 +317,22 @@ class HorizonModel:
             )
         return Series(target, past, known)
 
+    def _network_arguments(self) -> dict[str, Any]:
+        return {
+            "inputs": self.sight_.inputs,
+            "flat": self.sight_.flat,
+            "horizon": self.horizon,
+            "targets": self.sight_.sizes[0],
+            "levels": self._levels,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+        }
+
     def _network(self, seed: int) -> Network:
         """Make a member with new weights."""
-        return Network(
-            self.sight_.inputs,
-            self.sight_.flat,
-            self.horizon,
-            self.sight_.sizes[0],
-            self._levels,
-            self.hidden_size,
-            self.num_layers,
-            self.dropout,
-            self.dtype,
-            np.random.default_rng(seed),
-        )
+        return Network(**self._network_arguments(), rng=np.random.default_rng(seed))
 
     def _start(self, network: Network, choice: Choice, fold: Fold) -> None:
         """Let a member's linear part be the solution for what it learns from."""
@@ -432,53 +434,36 @@ class HorizonModel:
             )
         for name in ("level", "local"):
             one_of(_OWNER, name, config[name], (True, False))
-        n, p, k = (positive_integer(_OWNER, "sizes", size, least=0) for size in config["sizes"])
+        sizes = config["sizes"]
+        if not isinstance(sizes, list | tuple) or len(sizes) != 3:
+            raise InputError(f"{_OWNER}: sizes is {sizes!r:.60}; expected three whole numbers")
+        n, p, k = (positive_integer(_OWNER, "sizes", size, least=0) for size in sizes)
         positive_integer(_OWNER, "sizes", n)
-        # The arrays say how large a model may be: nothing is made before they are seen to fit.
+        width, none = n + p + k, np.empty(0)
+        model.sight_ = Sight(
+            *(model.context, model.horizon, start, config["level"], config["local"], (n, p, k)),
+            *(none, none, none, none),
+        )
         held = {name.split(".")[1] for name in parameters if name.startswith("members.")}
         count = min(max(len(held), 1), model.members)
-        if model.num_layers > len(parameters):
-            raise InputError(f"{_OWNER}: num_layers is {model.num_layers}; expected fewer")
-        width = n + p + k
-        shapes: dict[str, tuple[int, ...]] = {"shift": (width,), "scale": (width,)}
-        shapes |= {"units": (2, n), "least": (n,), "widths": (n, model._levels)}
+        shapes = {"shift": (width,), "scale": (width,), "units": (2, n), "least": (n,)}
         wanted = {name: f"float64 {shape}" for name, shape in shapes.items()}
-        scales = [np.zeros(0)] * len(_SCALES)
-        bare = Sight(
-            model.context,
-            model.horizon,
-            start,
-            config["level"],
-            config["local"],
-            (n, p, k),
-            *scales,
-        )
-        of_one = Network.shapes_of(
-            bare.inputs,
-            bare.flat,
-            model.horizon,
-            n,
-            model._levels,
-            model.hidden_size,
-            model.num_layers,
-        )
-        dtype = np.dtype(model.dtype).name
+        wanted["widths"] = f"float64 {(n, model._levels)}"
+        # What a file claims is compared with what it has before anything of that size is made.
+        network = Network.shapes_of(**model._network_arguments())
         for member in range(count):
-            wanted |= {f"members.{member}.{name}": f"{dtype} {of_one[name]}" for name in of_one}
+            for name, shape in network.items():
+                wanted[f"members.{member}.{name}"] = (
+                    f"{floating_dtype(_OWNER, model.dtype)} {shape}"
+                )
         found = {name: f"{a.dtype} {a.shape}" for name, a in parameters.items()}
         for name in sorted({*wanted, *found}):
             has, wants = found.get(name, "nothing"), wanted.get(name, "nothing")
             if has != wants:
                 raise InputError(f"{_OWNER}: {name} is {has}; expected {wants}")
-        ones = {name: np.ones(shape) for name, shape in shapes.items()}
-        model.sight_ = replace(
-            bare,
-            shift=ones["shift"],
-            scale=ones["scale"],
-            units=ones["units"],
-            least=ones["least"],
-        )
-        model.widths_ = np.ones((n, model._levels))
+        scales: dict[str, Any] = {name: np.array(parameters[name]) for name in shapes}
+        model.sight_ = replace(model.sight_, **scales)
+        model.widths_ = np.array(parameters["widths"])
         model.networks_, model.results_ = [model._network(0) for _ in range(count)], []
         for name, array in model.parameters.items():
             array[...] = parameters[name]

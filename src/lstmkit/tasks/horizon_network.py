@@ -60,9 +60,8 @@ class Network:
         self.bias: Array = np.zeros(self.axes, dtype)
         self._dropout = Dropout(dropout)
 
-    @classmethod
+    @staticmethod
     def shapes_of(
-        cls,
         inputs: int,
         flat: int,
         horizon: int,
@@ -70,14 +69,21 @@ class Network:
         levels: int,
         hidden_size: int,
         num_layers: int,
+        dropout: float,
+        dtype: Any,
     ) -> dict[str, tuple[int, ...]]:
         """Name and shape of every parameter of a network with these arguments; nothing is made."""
-        lstm = LSTM.shapes_of(input_size=inputs, hidden_size=hidden_size, num_layers=num_layers)
-        return {f"lstm.{name}": shape for name, shape in lstm.items()} | {
-            "head.weight": (targets * levels, hidden_size),
-            "skip.weight": (horizon * targets, flat),
-            "bias": (horizon, targets, levels),
-        }
+        lstm = LSTM.shapes_of(
+            input_size=inputs,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            dropout=dropout,
+            dtype=dtype,
+        )
+        shapes: dict[str, tuple[int, ...]] = {f"lstm.{name}": s for name, s in lstm.items()}
+        shapes["head.weight"] = (targets * levels, hidden_size)
+        shapes["skip.weight"] = (horizon * targets, flat)
+        return shapes | {"bias": (horizon, targets, levels)}
 
     @property
     def parameters(self) -> dict[str, Array]:
