@@ -89,10 +89,9 @@ def check_ahead(owner: str, panel: Panel, horizon: int) -> None:
 
 def plain(panel: Panel) -> Panel:
     """Return the panel without the user's table: answers are then a dict of columns, or arrays."""
-    table: Table | list[Table] = _table(config(panel), panel.columns)
-    if isinstance(panel.table, list):
-        table = [table] * len(panel.names)
-    return panel._replace(table=table)
+    table = _table(config(panel), panel.columns)
+    several = isinstance(panel.table, list)
+    return panel._replace(table=[table] * len(panel.names) if several else table)
 
 
 def config(panel: Panel) -> dict[str, Any]:
