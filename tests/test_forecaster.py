@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import pickle
 
 import numpy as np
 import pytest
@@ -271,6 +272,20 @@ def test_without_times_it_is_the_same_from_a_file_too(tmp_path, data):
     model = small(horizon=2, context=6).fit(data, **columns)
     model.save(tmp_path / "m")
     np.testing.assert_array_equal(lk.load(tmp_path / "m").predict(), model.predict())
+
+
+@pytest.mark.parametrize("kind", ["dict", "array", "list", "pandas"])
+def test_it_can_be_pickled(kind):
+    data = {"dict": table(), "array": Y, "list": [Y, Y[:50]]}.get(kind)
+    if data is None:
+        data = pytest.importorskip("pandas").DataFrame(table())
+    model = small(horizon=2, context=6).fit(data)
+    again = pickle.loads(pickle.dumps(model))
+    one, other = model.predict(), again.predict()
+    if kind in ("dict", "pandas"):
+        one, other = one["y"], other["y"]
+    np.testing.assert_array_equal(other, one)
+    assert type(again.predict(data)) is type(model.predict(data))
 
 
 def both(config, **arguments):

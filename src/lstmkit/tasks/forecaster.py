@@ -324,7 +324,7 @@ class Forecaster(Parameters):
             In the kind that came, with its index and names: times, series and targets; with
             quantiles a column ``target_q0.1`` for each level. Of an array (horizon, n), or with
             quantiles (horizon, n, Q); without the axis n where the data had one axis. A loaded
-            model that goes on from its own end answers a dict of columns, or an array.
+            or unpickled model that goes on from its own end answers a dict of columns, or an array.
 
         Raises
         ------
@@ -544,6 +544,13 @@ class Forecaster(Parameters):
             target_tags=utils.TargetTags(required=False),
             input_tags=utils.InputTags(allow_nan=self.missing == "fill"),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: as a file, no more of the data than the ends."""
+        state = dict(vars(self))
+        if "_end" in state:
+            state["_end"] = remembered.plain(state["_end"])
+        return state
 
     def _fitted(self) -> Forecaster:
         if not self.__sklearn_is_fitted__():

@@ -87,6 +87,13 @@ def check_ahead(owner: str, panel: Panel, horizon: int) -> None:
 # ------------------------------ what a file says of it
 
 
+def plain(panel: Panel) -> Panel:
+    """Return the panel without the user's table: answers are then a dict of columns, or arrays."""
+    table = _table(config(panel), panel.columns)
+    several = isinstance(panel.table, list)
+    return panel._replace(table=[table] * len(panel.names) if several else table)
+
+
 def config(panel: Panel) -> dict[str, Any]:
     """Return all but the numbers, in JSON values."""
     table = panel.table[0] if isinstance(panel.table, list) else panel.table
