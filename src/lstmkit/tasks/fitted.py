@@ -193,8 +193,8 @@ class Fitted(Parameters):
         Returns
         -------
         Trace or list of Trace
-            Of an array the ``lstmkit.layers.Trace``, each of its parts (L·D, n, T, H); of a list one
-            for each sequence, its parts (L·D, 1, T_k, H).
+            Of an array a ``lstmkit.layers.Trace``, each of its parts (L·D, n, T, H); of a list
+            one for each sequence, its parts (L·D, 1, T_k, H).
         """
         self._fitted()
         data = self._read(X)
