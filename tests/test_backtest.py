@@ -252,6 +252,33 @@ def test_the_verdict_says_when_the_lstm_loses():
     assert "better at 4 of 4 origins" in won.verdict
 
 
+def test_the_verdict_says_where_large_errors_tell_another_story():
+    def judged(own, other):
+        points = {"LSTM": np.array(own), "persistence": np.array(other)}
+        points = {name: [errors.reshape(-1, 1, 1)] for name, errors in points.items()}
+        return Backtest(
+            names=[None],
+            targets=["y"],
+            origins=[np.arange(3)],
+            times=None,
+            actual=[np.zeros((3, 1, 1))],
+            forecasts={name: [one[0][..., None]] for name, one in points.items()},
+            points=points,
+            quantiles=None,
+            scales=[np.ones(1)],
+            season=1,
+        ).verdict
+
+    assert judged([2.0, 2.0, 2.0], [0.0, 0.0, 5.0]).endswith(
+        "better at 1 of 3 origins): use persistence here, unless large errors count most: the "
+        "LSTM's RMSE is the least."
+    )
+    assert judged([0.0, 0.0, 5.0], [2.0, 2.0, 2.0]).endswith(
+        ", but persistence has a smaller RMSE."
+    )
+    assert "RMSE" not in judged([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])
+
+
 def test_it_prints_as_a_table():
     result = Backtest(
         names=[None],

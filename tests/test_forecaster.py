@@ -179,6 +179,10 @@ def test_what_is_known_ahead_comes_in_a_table_or_at_the_end_of_the_data():
         "x": np.append(longer["x"], 1e6),
     }
     np.testing.assert_array_equal(model.predict(longer)["y"], expected)
+    # rows of a table follow on those that are known already, or replace them
+    rest = {name: values[1:] for name, values in future.items()}
+    np.testing.assert_array_equal(model.predict(with_future(ahead=1), rest)["y"], expected)
+    np.testing.assert_array_equal(model.predict(with_future(ahead=2), rest)["y"], expected)
     changed = {**future, "x": X[60:] + np.array([0, 0, 1])}
     assert (model.predict(None, changed)["y"] != expected).any()
 
@@ -269,12 +273,21 @@ def test_without_times_it_is_the_same_from_a_file_too(tmp_path, data):
     np.testing.assert_array_equal(lk.load(tmp_path / "m").predict(), model.predict())
 
 
+def both(config, **arguments):
+    config["arguments"].update(arguments)
+    config["model"].update(arguments)
+
+
 HOSTILE = {
     "an argument less": lambda c, a: c["arguments"].pop("horizon"),
     "an argument more": lambda c, a: c["arguments"].update(trap=1),
     "another horizon": lambda c, a: c["arguments"].update(horizon=3),
     "another context": lambda c, a: c["arguments"].update(context=5),
     "levels of text": lambda c, a: c["arguments"].update(quantiles="abc"),
+    "enormous layers": lambda c, a: both(c, hidden_size=40_000),
+    "a thousand million layers": lambda c, a: both(c, num_layers=10**9),
+    "enormous inputs": lambda c, a: c["model"]["sizes"].__setitem__(2, 10**9),
+    "a long context": lambda c, a: both(c, context=10**9),
     "no seed": lambda c, a: c["arguments"].update(random_state=-1),
     "no end": lambda c, a: c.pop("end"),
     "another step": lambda c, a: c["end"]["timeline"].__setitem__(1, 2),
@@ -282,6 +295,10 @@ HOSTILE = {
     "a name that is a list": lambda c, a: c["end"].update(names=[[1]]),
     "names without series": lambda c, a: c["end"].update(names=["a", "b"]),
     "a target more": lambda c, a: c["end"]["columns"]["target"].append("z"),
+    "a covariate more": lambda c, a: (
+        c["end"]["columns"]["future"].append("x"),
+        a.update({"end.known": np.zeros((len(a["end.known"]), 1))}),
+    ),
     "nan": lambda c, a: a["end.target"].__setitem__(0, np.nan),
     "rows without end": lambda c, a: a["end.rows"].__setitem__(0, 2**50),
     "fewer rows": lambda c, a: a["end.rows"].__setitem__(0, 3),

@@ -47,7 +47,7 @@ def model_of(**more):
 @pytest.fixture(scope="module")
 def fitted():
     one = rich()
-    return model_of(quantiles=LEVELS, season=4).fit([one]), one
+    return model_of(quantiles=LEVELS, season=4, dropout=0.2).fit([one]), one
 
 
 # --------------------------------------------------------------------------------- gradients
@@ -241,9 +241,7 @@ def test_what_is_chosen_for_a_walk_at_random():
 
 def test_before_it_learns_a_member_is_the_linear_answer():
     one = series_of(wave())
-    model = model_of(season=4, dtype="float64", members=1)
-    model._train = lambda *args, **options: None
-    model.fit([one])
+    model = model_of(season=4, dtype="float64", members=1, learning_rate=1e-300).fit([one])
     rows, starts = lay_out([one], 4)
     fold = folds_of(origins_of([80], starts, 8, 4), 4, 5)[0]
     assert model.power_ == "none"
@@ -369,9 +367,9 @@ def test_a_context_of_one_row():
 def test_the_same_seed_gives_the_same_bits(fitted):
     model, one = fitted
     own = model.predict(one, [70])
-    again = model_of(quantiles=LEVELS, season=4).fit([one])
+    again = model_of(quantiles=LEVELS, season=4, dropout=0.2).fit([one])
     np.testing.assert_array_equal(again.predict(one, [70]), own)
-    other = model_of(quantiles=LEVELS, season=4, seed=1).fit([one])
+    other = model_of(quantiles=LEVELS, season=4, dropout=0.2, seed=1).fit([one])
     assert (other.predict(one, [70]) != own).any()
 
 
@@ -411,6 +409,10 @@ def test_it_is_made_again_from_what_a_file_holds(fitted):
         ({"start": 9}, "start is 9; expected at most context = 8"),
         ({"sizes": [1, 2, 1]}, "expected float"),
         ({"horizon": 5}, "expected float"),
+        ({"horizon": 10**12}, "expected float"),  # and nothing of that size is made
+        ({"hidden_size": 10**9}, "expected at most"),
+        ({"sizes": [10**12, 2, 1]}, "expected at most"),
+        ({"sizes": 3}, "sizes is 3; expected three whole numbers"),
         ({"level": 2}, "level is 2"),
         ({"penalty": -1.0}, "penalty is -1.0"),
         ({"extra": 1}, "config lacks, or should not have, extra"),

@@ -100,6 +100,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.forecaster": (5, 5),
     "tasks.transforms": (5, BASE),
     "tasks.zones": (5, BASE),
+    "tasks.timeline": (5, FILE),
     "tasks.columns": (5, BASE),
     "tasks.timeline": (5, FILE),
     "tasks.frames": (5, FILE),

@@ -44,6 +44,8 @@ def test_a_forecast_follows_on_its_history_with_its_intervals():
     # The line begins at the last value that is known.
     want = [KNOWN["passengers"][-1], *QUANTILES["passengers_q0.5"]]
     np.testing.assert_array_equal(y_of(found["forecast (median)"]), want)
+    when = np.asarray(found["forecast (median)"].get_xdata()).astype("datetime64[D]")
+    np.testing.assert_array_equal(when, AIR["month"][-13:])
     np.testing.assert_array_equal(y_of(found["what came"]), CAME)
     (band,) = axes.collections
     assert band.get_label() == "80 % interval"

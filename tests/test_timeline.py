@@ -65,7 +65,7 @@ def test_a_step_is_found_and_followed_as_pandas_does(freq, start):
 @settings(max_examples=15, deadline=None)
 @given(
     st.sampled_from(sorted(STEPS)),
-    st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01")),
+    st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2090-01-01")),
     st.sets(st.integers(1, 38)),
 )
 def test_missing_times_are_found_where_they_are(freq, start, gone):
@@ -184,11 +184,11 @@ def test_times_off_a_step_that_is_known():
     ],
 )
 def test_the_calendar_has_what_the_step_resolves_and_repeats_after_a_season(freq, names):
-    index = pd.date_range("2023-01-01", periods=800, freq=freq)
+    index = pd.date_range("2023-01-01", periods=200, freq=freq)
     found = timeline.detect("test", "time", seconds(index))
     columns, features = timeline.calendar(seconds(index), found)
     assert columns == [f"{wave}({name})" for name in names for wave in ("sin", "cos")]
-    assert features.shape == (800, len(columns))
+    assert features.shape == (200, len(columns))
     assert np.isfinite(features).all()
     for k in range(0, len(columns), 2):  # points on a circle
         assert np.allclose((features[:, k : k + 2] ** 2).sum(1), 1, atol=1e-12)
@@ -223,7 +223,7 @@ def test_the_calendar_by_hand():
             "Asia/Kolkata",
             "Australia/Lord_Howe",
             "UTC",
-            "+05:30",
+            "-03:30",
         ]
     ),
 )

@@ -396,6 +396,13 @@ def evaluate(
     model: Any, path: Path, data: Path, label: Column, series: Column, time: Column
 ) -> None:
     """Score an estimator on new data and print the figures."""
+    with _in_options():
+        _evaluate(model, path, data, label, series, time)
+
+
+def _evaluate(
+    model: Any, path: Path, data: Path, label: Column, series: Column, time: Column
+) -> None:
     if isinstance(model, Forecaster):
         if label is not None or series is not None or time is not None:
             raise InputError(
@@ -442,10 +449,8 @@ def evaluate(
 def _show_errors(actual: Array, predicted: Array) -> None:
     """Print what a model of values is wrong by, beside one that says their mean."""
     rows: list[tuple[str, ...]] = [("", "R²", "MAE", "RMSE")]
-    for name, guess in (
-        ("LSTM", predicted),
-        ("always their mean", np.full_like(actual, actual.mean())),
-    ):
+    usual = np.broadcast_to(actual.mean(0), actual.shape)
+    for name, guess in (("LSTM", predicted), ("always their mean", usual)):
         figures = (metrics.r2, metrics.mae, metrics.rmse)
         rows.append((name, *(f"{figure(actual, guess):.4g}" for figure in figures)))
     _show_table(rows[0], rows[1:])

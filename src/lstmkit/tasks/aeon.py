@@ -157,7 +157,8 @@ class LSTMForecaster(
     ----------
     context, horizon, hidden_size, ...
         Those of `lstmkit.tasks.Forecaster`, but for quantiles, calendar and missing: aeon's series
-        have no timestamps and no gaps, and its forecasts are points.
+        have no timestamps and no gaps, and its forecasts are points. ``transform``, which is the
+        name of a method there, is called ``target_transform``.
 
     Attributes
     ----------

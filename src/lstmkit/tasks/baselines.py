@@ -1,6 +1,6 @@
 """What a forecast must beat: persistence, seasonal-naive and ridge regression on lags.
 
-All three have the same three methods. Series are as `lstmkit.tasks.horizon.Series`: ``target
+All three have the same three methods. Series are as `lstmkit.tasks.horizon_windows.Series`: ``target
 (T, n)``, ``past (T, p)``, ``known (T + ahead, k)``. An origin k is the row of the first step to
 forecast: what stands in row k of the target and after it is never read.
 

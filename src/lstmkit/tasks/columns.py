@@ -12,6 +12,7 @@ import numbers
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Column:
         self.values = values
         self.zone = zone
         self.kind = kind
-        self._write: Callable[[Array], Any] = lambda times: times
+        self._write: Callable[[Array], Any] = _same  # named functions: a model is pickled with it
 
     # ------------------------------ numbers
 
@@ -142,7 +143,7 @@ class Column:
         values = self.values
         if values.dtype.kind == "M":
             unit = values.dtype
-            self._write = lambda times: times.astype(unit)
+            self._write = partial(np.ndarray.astype, dtype=unit)
             return values
         if values.dtype.kind in "iu" and self.kind is None:
             return self._counts(owner, place, values.tolist())
@@ -172,15 +173,15 @@ class Column:
         known = [text.strip() for text in known]
         if all(map(_QUARTER.fullmatch, known)):
             dash = "-" if "-" in known[0] else ""
-            self._write = lambda times: [_quarter(time, dash) for time in times]
+            self._write = partial(_quarters, dash=dash)
             items = [_QUARTER.sub(_first_month, _text(item)) for item in items]
         elif all(map(_COMPACT.fullmatch, known)):
-            self._write = lambda times: [t.replace("-", "") for t in _strings(times, "D")]
+            self._write = _compact
             items = [_COMPACT.sub(r"\1-\2-\3", _text(item)) for item in items]
         elif all(map(_WHOLE.fullmatch, known)) and not all(len(text) == 4 for text in known):
             if len(known) < len(items):
                 return np.array(["NaT" if missing(v) else "1970" for v in items], "datetime64[s]")
-            self._write = lambda times: [str(time) for time in times]
+            self._write = _written
             return self._counts(owner, place, [int(text) for text in known])
         else:
             self._iso(owner, place, items, known)
@@ -222,7 +223,7 @@ class Column:
         if ahead is not None:
             self.zone = "UTC" if ahead in ("Z", "+00:00", "+0000") else ahead
         longest = max(known, key=len)
-        self._write = lambda times: _like(times, longest, ahead or "")
+        self._write = partial(_like, example=longest, ahead=ahead or "")
 
     @staticmethod
     def _utc(text: str) -> str:
@@ -251,7 +252,7 @@ class Column:
         if zone is not None:
             self.zone = getattr(zone, "key", None) or "UTC"
         elif not isinstance(first, datetime.datetime | np.datetime64):
-            self._write = lambda times: times.astype("datetime64[D]").tolist()
+            self._write = partial(_python, unit="D")
         result = np.empty(len(items), "datetime64[us]")
         for k, item in enumerate(items):
             if missing(item):
@@ -266,13 +267,9 @@ class Column:
                 item = item.astimezone(datetime.timezone.utc).replace(tzinfo=None)
             result[k] = np.datetime64(item)
         if zone is not None:
-            utc = datetime.timezone.utc
-            self._write = lambda times: [
-                t.replace(tzinfo=utc).astimezone(zone)
-                for t in times.astype("datetime64[us]").tolist()
-            ]
+            self._write = partial(_python, unit="us", zone=zone)
         elif isinstance(first, datetime.datetime):
-            self._write = lambda times: times.astype("datetime64[us]").tolist()
+            self._write = partial(_python, unit="us")
         return result
 
     # ------------------------------ labels
@@ -296,6 +293,30 @@ class Column:
 
     def _who(self, owner: str) -> str:
         return f"{owner}: column {shown(repr(self.name))}"
+
+
+def _same(times: Array) -> Any:
+    return times
+
+
+def _written(times: Array) -> Any:
+    return [str(time) for time in times]
+
+
+def _compact(times: Array) -> Any:
+    return [text.replace("-", "") for text in _strings(times, "D")]
+
+
+def _quarters(times: Array, dash: str) -> Any:
+    return [_quarter(time, dash) for time in times]
+
+
+def _python(times: Array, unit: str, zone: datetime.tzinfo | None = None) -> Any:
+    """Return Python's dates or times, in their zone if they have one."""
+    items = times.astype(f"datetime64[{unit}]").tolist()
+    if zone is None:
+        return items
+    return [item.replace(tzinfo=datetime.timezone.utc).astimezone(zone) for item in items]
 
 
 def missing(value: Any) -> bool:

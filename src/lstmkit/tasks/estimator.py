@@ -41,6 +41,8 @@ class Estimator(Fitted):
     """The base of `SequenceClassifier`, `SequenceRegressor` and `SequenceTagger`."""
 
     result_: training.TrainingResult
+    _rng: np.random.Generator | None  # of `partial_fit`: it goes on from call to call,
+    _memory: Any  # as does the optimizer
 
     # ------------------------------ what a kind of estimator says of itself
 
@@ -102,6 +104,12 @@ class Estimator(Fitted):
             If the loss or a gradient becomes nan or infinite.
         """
         self._check(options)
+        if resume and not isinstance(self.random_state, int | np.integer):
+            raise InputError(
+                f"{self._owner}: resume is True and random_state is "
+                f"{shown(repr(self.random_state), 40)}; expected an int, that the run can be "
+                "the same"
+            )
         data = self._read(X)
         encoded = self._learn(y, data)
         self._remember(data)
@@ -117,12 +125,6 @@ class Estimator(Fitted):
         batches = self._batches(data, encoded, int(seeds[0]))
         every = batches.steps_per_epoch
         steps = self.epochs * every
-        if resume and not isinstance(self.random_state, int | np.integer):
-            raise InputError(
-                f"{self._owner}: resume is True and random_state is "
-                f"{shown(repr(self.random_state), 40)}; expected an int, that the run can be "
-                "the same"
-            )
         given: dict[str, Any] = {"optimizer": optimizers.adamw(weight_decay=self.weight_decay)}
         if held_out is not None:
             given |= {
@@ -150,7 +152,7 @@ class Estimator(Fitted):
             nats=self._type == "classifier",
             **given,
         )
-        self._memory = None
+        self._rng = self._memory = None  # of `partial_fit`, which begins anew
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
@@ -168,9 +170,9 @@ class Estimator(Fitted):
         else:
             self._same_features(data)
             encoded = self._targets(y, data)
-        if getattr(self, "_rng", None) is None:
-            self._rng = np.random.default_rng(self._seed())
-        seeds = self._rng.integers(2**32, size=2)
+        rng = getattr(self, "_rng", None) or np.random.default_rng(self._seed())
+        self._rng = rng
+        seeds = rng.integers(2**32, size=2)
         batches = self._batches(data, encoded, int(seeds[0]))
         kept: dict[str, Any] = {"state": getattr(self, "_memory", None)}
         self.result_ = training.train(
@@ -190,10 +192,12 @@ class Estimator(Fitted):
     def _check(self, options: dict[str, Any]) -> None:
         """Look at the parameters, and at the names of the options."""
         owner = self._owner
-        one_of(owner, "scaling", self.scaling, SCALINGS)
-        one_of(owner, "missing", self.missing, MISSING)
+        choices: dict[str, tuple[Any, ...]] = {"scaling": SCALINGS, "missing": MISSING}
         if not self._steps:
-            one_of(owner, "pooling", self._pooling, POOLINGS)
+            choices["pooling"] = POOLINGS
+        for name, known in choices.items():
+            value = getattr(self, name)
+            one_of(owner, name, value if isinstance(value, str | None) else repr(value), known)
         for name in ("hidden_size", "num_layers", "epochs", "batch_size"):
             positive_integer(owner, name, getattr(self, name))
         real_number(owner, "learning_rate", self.learning_rate, 0.0, open_ends="low")
@@ -208,9 +212,9 @@ class Estimator(Fitted):
         floating_dtype(owner, self.dtype)
         if not isinstance(self.random_state, np.random.RandomState | np.random.Generator):
             self._seed()
-        known = set(inspect.signature(training.train).parameters) - set(_OWN)
+        options_of = set(inspect.signature(training.train).parameters) - set(_OWN)
         for name in options:
-            if name not in known:
+            if name not in options_of:
                 raise TypeError(f"{owner}.fit() got an unexpected keyword argument {name!r}")
 
     def _validation(self, given: Any) -> tuple[Sequences, Array]:

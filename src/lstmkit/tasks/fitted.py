@@ -129,12 +129,19 @@ class Fitted(Parameters):
         if data.kind == "table" and self._columns is not None:
             wrong = data.columns != self._columns
         if wrong:
+            rows = self._columns is not None
+            found = data.columns if rows else int(data.values.shape[1])
             which = f" ({', '.join(map(str, known))})" if known is not None else ""
             got = f" ({', '.join(data.names)})" if data.names is not None else ""
+            if data.kind == "table" and not rows:
+                remedy = (
+                    "rows (n, T) and frames hold one feature, give an array (n, T, F) or a list"
+                )
+            else:
+                remedy = f"give the columns of fit, not others{shown(got)}"
             raise InputError(
-                f"{self._owner}: X has {data.columns} features, but {self._owner} is expecting "
-                f"{expected} features as input{shown(which)}; it got other columns{shown(got)} "
-                "than in fit, give the same ones"
+                f"{self._owner}: X has {found} features, but {self._owner} is expecting "
+                f"{expected} features as input{shown(which)}; {remedy}"
             )
         if known is not None and data.names is not None and list(known) != data.names:
             missing = [one for one in known if one not in data.names]
@@ -186,7 +193,7 @@ class Fitted(Parameters):
         Returns
         -------
         Trace or list of Trace
-            Of an array the `lstmkit.layers.Trace`, each of its parts (L·D, n, T, H); of a list one
+            Of an array the ``lstmkit.layers.Trace``, each of its parts (L·D, n, T, H); of a list one
             for each sequence, its parts (L·D, 1, T_k, H).
         """
         self._fitted()

@@ -93,6 +93,10 @@ class Frame:
             self._levels[name] = level
             self._columns[name] = partial(_level, nw, index, level)
 
+    def __reduce__(self) -> Any:
+        """To pickle: everything else is made of what the user gave."""
+        return Frame, ("data", self.native)
+
     def column(self, name: Any) -> Column:
         """Return a column or a level of the index."""
         return _column(name, self._columns[name]())
@@ -105,16 +109,17 @@ class Frame:
         if _library(self.native) == "pandas":
             return self._pandas(values)
         nw = narwhals("data")
+        backend = self._frame.implementation
         built = {}
         for name, value in values.items():
-            series = nw.new_series(str(name), value, backend=self._frame.implementation)
+            series = nw.from_dict({str(name): value}, backend=backend)[str(name)]
             if name in self._columns and not _is_float(value):
                 series = _cast(nw, series, self._columns[name]().dtype)
             built[str(name)] = series
         if self.is_series and len(built) == 1:
             (series,) = built.values()
             return series.alias(self._frame.name).to_native()
-        return nw.from_dict(built, backend=self._frame.implementation).to_native()
+        return nw.from_dict(built, backend=backend).to_native()
 
     def _pandas(self, values: Mapping[Any, Any]) -> Any:
         pandas = sys.modules["pandas"]  # the data is its

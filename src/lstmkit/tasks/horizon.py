@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -316,20 +317,22 @@ class HorizonModel:
             )
         return Series(target, past, known)
 
+    def _network_arguments(self) -> dict[str, Any]:
+        return {
+            "inputs": self.sight_.inputs,
+            "flat": self.sight_.flat,
+            "horizon": self.horizon,
+            "targets": self.sight_.sizes[0],
+            "levels": self._levels,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+        }
+
     def _network(self, seed: int) -> Network:
         """Make a member with new weights."""
-        return Network(
-            self.sight_.inputs,
-            self.sight_.flat,
-            self.horizon,
-            self.sight_.sizes[0],
-            self._levels,
-            self.hidden_size,
-            self.num_layers,
-            self.dropout,
-            self.dtype,
-            np.random.default_rng(seed),
-        )
+        return Network(**self._network_arguments(), rng=np.random.default_rng(seed))
 
     def _start(self, network: Network, choice: Choice, fold: Fold) -> None:
         """Let a member's linear part be the solution for what it learns from."""
@@ -431,31 +434,37 @@ class HorizonModel:
             )
         for name in ("level", "local"):
             one_of(_OWNER, name, config[name], (True, False))
-        n, p, k = (positive_integer(_OWNER, "sizes", size, least=0) for size in config["sizes"])
+        sizes = config["sizes"]
+        if not isinstance(sizes, list | tuple) or len(sizes) != 3:
+            raise InputError(f"{_OWNER}: sizes is {sizes!r:.60}; expected three whole numbers")
+        n, p, k = (positive_integer(_OWNER, "sizes", size, least=0) for size in sizes)
         positive_integer(_OWNER, "sizes", n)
-        width = n + p + k
+        width, none = n + p + k, np.empty(0)
         model.sight_ = Sight(
-            model.context,
-            model.horizon,
-            start,
-            config["level"],
-            config["local"],
-            (n, p, k),
-            np.ones(width),
-            np.ones(width),
-            np.ones((2, n)),
-            np.ones(n),
+            *(model.context, model.horizon, start, config["level"], config["local"], (n, p, k)),
+            *(none, none, none, none),
         )
-        model.widths_ = np.ones((n, model._levels))
         held = {name.split(".")[1] for name in parameters if name.startswith("members.")}
         count = min(max(len(held), 1), model.members)
-        model.networks_, model.results_ = [model._network(0) for _ in range(count)], []
-        wanted = {name: f"{a.dtype} {a.shape}" for name, a in model.parameters.items()}
+        shapes = {"shift": (width,), "scale": (width,), "units": (2, n), "least": (n,)}
+        wanted = {name: f"float64 {shape}" for name, shape in shapes.items()}
+        wanted["widths"] = f"float64 {(n, model._levels)}"
+        # What a file claims is compared with what it has before anything of that size is made.
+        network = Network.shapes_of(**model._network_arguments())
+        for member in range(count):
+            for name, shape in network.items():
+                wanted[f"members.{member}.{name}"] = (
+                    f"{floating_dtype(_OWNER, model.dtype)} {shape}"
+                )
         found = {name: f"{a.dtype} {a.shape}" for name, a in parameters.items()}
         for name in sorted({*wanted, *found}):
             has, wants = found.get(name, "nothing"), wanted.get(name, "nothing")
             if has != wants:
                 raise InputError(f"{_OWNER}: {name} is {has}; expected {wants}")
+        scales: dict[str, Any] = {name: np.array(parameters[name]) for name in shapes}
+        model.sight_ = replace(model.sight_, **scales)
+        model.widths_ = np.array(parameters["widths"])
+        model.networks_, model.results_ = [model._network(0) for _ in range(count)], []
         for name, array in model.parameters.items():
             array[...] = parameters[name]
         return model

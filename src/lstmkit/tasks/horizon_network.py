@@ -60,6 +60,31 @@ class Network:
         self.bias: Array = np.zeros(self.axes, dtype)
         self._dropout = Dropout(dropout)
 
+    @staticmethod
+    def shapes_of(
+        inputs: int,
+        flat: int,
+        horizon: int,
+        targets: int,
+        levels: int,
+        hidden_size: int,
+        num_layers: int,
+        dropout: float,
+        dtype: Any,
+    ) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter of a network with these arguments; nothing is made."""
+        lstm = LSTM.shapes_of(
+            input_size=inputs,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            dropout=dropout,
+            dtype=dtype,
+        )
+        shapes: dict[str, tuple[int, ...]] = {f"lstm.{name}": s for name, s in lstm.items()}
+        shapes["head.weight"] = (targets * levels, hidden_size)
+        shapes["skip.weight"] = (horizon * targets, flat)
+        return shapes | {"bias": (horizon, targets, levels)}
+
     @property
     def parameters(self) -> dict[str, Array]:
         """The weights by name, shared."""

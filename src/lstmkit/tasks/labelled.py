@@ -117,11 +117,9 @@ def read(
                     f"{owner}: {name} is {given!r}, and {os.fspath(path)!r} has no named columns; "
                     f"leave {name} out"
                 )
-    if ending == ".npz":
-        return _from_npz(owner, path)
-    if ending == ".ts":
-        sequences, labels, _ = tsfile.read(path)
-        return Labelled(sequences, np.asarray(labels), _numbered(len(sequences)))
+    if ending not in TABLES:
+        read_one = _from_npz if ending == ".npz" else _from_ts
+        return _checked(owner, os.fspath(path), read_one(owner, path), numbers, each_step)
     table = Table.of(owner, path)
     chosen = _label_column(owner, path, table, label)
     if series is None:
@@ -180,6 +178,38 @@ def held_out(owner: str, labels: Array, share: float, seed: int) -> tuple[Array,
 
 
 # ------------------------------ of each kind
+
+
+def _checked(owner: str, path: str, read: Labelled, numbers: bool, each_step: bool) -> Labelled:
+    """Refuse labels that are none of the kind that is asked for."""
+    labels = np.asarray(read.labels)
+    if each_step and (labels.ndim != 2 or isinstance(read.sequences, list)):
+        raise InputError(
+            f"{owner}: {path!r} has one label for a sequence; expected one for every step: an "
+            ".npz with y (n, T), or a long table"
+        )
+    if numbers:
+        try:
+            return read._replace(labels=labels.astype(np.float64))
+        except ValueError:
+            raise InputError(
+                f"{owner}: the labels of {path!r} are text; expected numbers, which the model "
+                "estimates"
+            ) from None
+    if labels.ndim != 1 and not each_step:
+        raise InputError(f"{owner}: {path!r} has labels {labels.shape}; expected one a sequence")
+    if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
+        raise InputError(
+            f"{owner}: the labels of {path!r} are numbers with decimals, such as "
+            f"{labels[labels != np.floor(labels)][0]:g}; expected classes (SequenceRegressor "
+            "estimates values)"
+        )
+    return read
+
+
+def _from_ts(owner: str, path: str | os.PathLike[str]) -> Labelled:
+    sequences, labels, _ = tsfile.read(path)
+    return Labelled(sequences, np.asarray(labels), _numbered(len(sequences)))
 
 
 def _from_npz(owner: str, path: str | os.PathLike[str]) -> Labelled:

@@ -213,7 +213,19 @@ def _verdict(result: Backtest) -> str:
         rest = [method for method in worse_than if method != best]
         also = f", and to {' and '.join(rest)}" if rest else ""
         text = f"The LSTM loses by {much} to {best}{also} ({figures}; {where}): use {best} here"
+    text += _by_squares(result.table, own < other)
     if result.level is not None:
         covered = result.table[LSTM]["coverage"]
         text += f"; its intervals of {result.level:.0%} cover {covered:.1%}"
     return text + "."
+
+
+def _by_squares(table: dict[str, dict[str, float]], wins: bool) -> str:
+    """Say where the RMSE, in which large errors count more, tells another story."""
+    errors = {method: row["RMSE"] for method, row in table.items()}
+    least = min(errors, key=lambda method: errors[method])
+    if wins and least != LSTM:
+        return f", but {least} has a smaller RMSE"
+    if not wins and least == LSTM:
+        return ", unless large errors count most: the LSTM's RMSE is the least"
+    return ""

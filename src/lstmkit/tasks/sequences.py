@@ -131,6 +131,13 @@ def read(owner: str, X: Any, name: str = "X") -> Sequences:
         array = np.asarray(X)
     except ValueError:  # nested lists of different lengths
         return _ragged(owner, name, list(X))
+    if array.ndim == 0:
+        raise InputError(
+            f"{owner}: {name} is of type {type(X).__name__}; expected an array (n, T, F), rows "
+            "(n, T), a frame in memory or a list of sequences"
+        )
+    if array.shape == (0,):
+        _not_empty(owner, name, array.shape, 0, 1, 1)
     array = numbers(owner, name, array)
     if array.ndim == 2:
         return _table(owner, name, array, None, ())
@@ -268,8 +275,9 @@ def _no_number(owner: str, name: str, where: str, value: Any) -> InputError:
 def check_finite(owner: str, data: Sequences, missing: bool, name: str = "X") -> None:
     """Raise unless all numbers are finite; nan passes where missing ones are provided for."""
     values = data.values
-    if np.isfinite(values.sum(dtype=np.float64)):  # quick, and enough
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum(dtype=np.float64)):  # quick, and enough
+            return
     wrong = np.isinf(values) if missing else ~np.isfinite(values)
     if wrong.any():
         row, feature = (int(k) for k in np.argwhere(wrong)[0])
@@ -289,7 +297,8 @@ def check_finite(owner: str, data: Sequences, missing: bool, name: str = "X") ->
 
 def is_frame(value: Any) -> bool:
     """Whether it is a data frame, of whatever library."""
-    return hasattr(value, "columns") and hasattr(value, "__len__") and hasattr(value, "shape")
+    kind = type(value)  # a lazy frame would look for its columns, and has no length
+    return hasattr(kind, "columns") and hasattr(kind, "__len__") and hasattr(kind, "shape")
 
 
 def is_series(value: Any) -> bool:
@@ -316,12 +325,17 @@ def _of_frame(owner: str, name: str, frame: Any) -> tuple[Array, list[str] | Non
     nw = narwhals()
     try:
         opened = nw.from_native(frame, eager_only=True)
+        found = np.empty(opened.shape, np.float64)
     except TypeError:
         raise InputError(
             f"{owner}: {name} is of type {type(frame).__name__}; expected a frame in memory "
             "(of pandas, polars, pyarrow, ...)"
         ) from None
-    found = np.empty(opened.shape, np.float64)
+    except ValueError as error:  # columns that have the same name
+        raise InputError(
+            f"{owner}: {name} cannot be read ({shown(error)}); expected columns with names of "
+            "their own"
+        ) from None
     for column, key in enumerate(opened.columns):
         series = opened[:, column]
         if series.dtype.is_numeric() or series.dtype == nw.Boolean:

@@ -66,6 +66,7 @@ class LSTMClassifier(BaseClassifier):
     Examples
     --------
     >>> import numpy as np
+    >>> from lstmkit.tasks.sktime import LSTMClassifier
     >>> X = np.random.default_rng(0).normal(size=(8, 2, 10))  # 8 sequences, 2 channels, 10 steps
     >>> y = np.tile(["a", "b"], 4)
     >>> model = LSTMClassifier(hidden_size=4, epochs=2, random_state=0).fit(X, y)
@@ -114,6 +115,7 @@ class LSTMRegressor(BaseRegressor):
     Examples
     --------
     >>> import numpy as np
+    >>> from lstmkit.tasks.sktime import LSTMRegressor
     >>> X = np.random.default_rng(0).normal(size=(8, 2, 10))  # 8 sequences, 2 channels, 10 steps
     >>> model = LSTMRegressor(hidden_size=4, epochs=2, random_state=0).fit(X, X.mean(axis=(1, 2)))
     >>> model.predict(X).shape
@@ -158,9 +160,8 @@ class LSTMForecaster(BaseForecaster):
         ``predict_interval`` take any level: between those learned, and beyond the outermost two,
         the value is linear in the normal distribution's quantile. None: points alone, and the tag
         ``capability:pred_int`` is false.
-    calendar : bool
-        Whether the network sees the hour, day and month of a series with dates. False takes no
-        notice of the dates, so that series with gaps (business days) pass too.
+    target_transform : {"auto", "none", "sqrt", "log"}
+        The ``transform`` of `lstmkit.tasks.Forecaster`: in sktime that is the name of a method.
 
     Attributes
     ----------
@@ -176,6 +177,7 @@ class LSTMForecaster(BaseForecaster):
     Examples
     --------
     >>> import pandas as pd
+    >>> from lstmkit.tasks.sktime import LSTMForecaster
     >>> index = pd.period_range("2020-01", periods=60, freq="M", name="month")
     >>> y = pd.Series(range(60), index=index, dtype=float)
     >>> model = LSTMForecaster(context=12, hidden_size=4, members=1, epochs=2)
@@ -295,14 +297,8 @@ class LSTMForecaster(BaseForecaster):
         return fh.to_absolute_index(self.cutoff)
 
     def _steps(self, fh: Any) -> Array:
-        """Return how many steps ahead each of the horizon is."""
-        steps = np.asarray(fh.to_relative(self.cutoff).to_numpy(), np.int64)
-        if (steps < 1).any():
-            raise NotImplementedError(
-                f"LSTMForecaster: fh has the step {steps.min()}, in the sample; expected steps of "
-                "1 and more, after the last time point"
-            )
-        return steps
+        """Return how many steps ahead each of the horizon is: sktime has refused those before 1."""
+        return np.asarray(fh.to_relative(self.cutoff).to_numpy(), np.int64)
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> Any:

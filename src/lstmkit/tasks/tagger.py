@@ -132,7 +132,8 @@ class SequenceTagger(Estimator):
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
-        one_of(self._owner, "task", self.task, TASKS)
+        task = self.task if isinstance(self.task, str) else repr(self.task)
+        one_of(self._owner, "task", task, TASKS)
         if self.class_weight is not None and self.task != "label":
             raise InputError(
                 f"{self._owner}: class_weight is given with task={self.task!r}; expected None, or "

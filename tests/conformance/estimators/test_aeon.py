@@ -43,7 +43,7 @@ def test_a_defect_would_be_found():
 
 
 def test_the_examples():
-    assert doctest.testmod(aeon) == (0, 15)
+    assert doctest.testmod(aeon).failed == 0
 
 
 def test_channels_and_lengths_arrive_as_they_are():

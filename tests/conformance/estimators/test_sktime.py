@@ -81,7 +81,7 @@ def months(count: int = 72) -> pd.Series:
 
 
 def forecaster(**given):
-    return sktime.LSTMForecaster(**{"context": 12, **SMALL, **given})
+    return sktime.LSTMForecaster(**{"context": 12, "members": 1, **SMALL, **given})
 
 
 def test_a_relative_and_an_absolute_horizon_agree():
@@ -96,7 +96,7 @@ def test_a_relative_and_an_absolute_horizon_agree():
 def test_the_forecast_is_the_estimators_own():
     y = months()
     times = y.index.to_timestamp()
-    own = lk.Forecaster(12, 3, quantiles=(0.1, 0.5, 0.9), **SMALL)
+    own = lk.Forecaster(12, 3, quantiles=(0.1, 0.5, 0.9), members=1, **SMALL)
     own.fit(pd.DataFrame({"sales": y.to_numpy()}, index=times))
     shown = own.predict()
     adapted = forecaster(quantiles=(0.1, 0.5, 0.9)).fit(y, fh=[1, 2, 3])
@@ -107,7 +107,7 @@ def test_the_forecast_is_the_estimators_own():
 
 def test_the_past_is_refused():
     for fh in ([0], [-2, 1]):
-        with pytest.raises(NotImplementedError, match="in the sample; expected steps of 1"):
+        with pytest.raises(NotImplementedError, match="can not perform in-sample prediction"):
             forecaster().fit(months(), fh=fh)
 
 
@@ -170,10 +170,16 @@ def test_several_targets():
     assert found.columns.tolist() == [("a", 0.5), ("a", 0.9), ("b", 0.5), ("b", 0.9)]
 
 
-def test_business_days_pass_without_the_calendar():
+def test_business_days_have_weeks_of_five():
     index = pd.bdate_range("2024-01-01", periods=72, name="day")
     y = pd.Series(months().to_numpy(), index=index)
-    with pytest.raises(InputError):
-        forecaster().fit(y, fh=[1])
-    found = forecaster(calendar=False).fit(y, fh=[1, 2]).predict()
-    assert found.index.tolist() == pd.bdate_range(index[-1], periods=3)[1:].tolist()
+    for calendar in (True, False):
+        found = forecaster(calendar=calendar).fit(y, fh=[1, 2]).predict()
+        assert found.index.tolist() == pd.bdate_range(index[-1], periods=3)[1:].tolist()
+
+
+def test_a_missing_day_is_named():
+    index = pd.date_range("2024-01-01", periods=73, name="day").delete(30)
+    y = pd.Series(months().to_numpy(), index=index)
+    with pytest.raises(InputError, match="2024-01-3"):
+        forecaster().fit(y, fh=1)
