@@ -8,9 +8,9 @@ same weights, and the weights that come out are compared.
 lstmkit runs `training.train` as `fit` does and cuts its batches anew in every epoch. PyTorch enters
 with several configurations, of which the fastest is timed: packed or (where that gives the same
 numbers) padded batches, Adam fused or over lists, one thread or more. Its batches are made, and
-packed, before the clock starts. Both are timed in turn, in runs of five epochs; the ratio of a row
-is the median over pairs. With ``--processor-time`` the time is the processors', for a machine that
-others use too; then threads that wait by spinning count as well, so give it ``--threads 1``.
+packed, before the clock starts. Both are timed in turn, in runs of twenty epochs; the ratio of a
+row is the median over pairs. With ``--processor-time`` the time is the processors', for a machine
+that others use too; then threads that wait by spinning count as well, so give it ``--threads 1``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from lstmkit import losses, optimizers, training  # noqa: E402
 from lstmkit.tasks.network import Network, SequenceBatches  # noqa: E402
 
 RATE, CLIP, BOUND = 1e-3, 1.0, 1.5
-EPOCHS = 5  # of a run that is timed
+EPOCHS = 20  # of a run that is timed
 TOLERANCE = 1e-2
 """Of the largest change of each array; a wrong gate order or a missing term gives about 1. Adam
 divides by the gradient's size, so that where a gradient is near 0 its rounding is seen; and PyTorch

@@ -181,3 +181,11 @@ def test_class_weights_move_the_answers():
     even = tagger(**options, class_weight="balanced").fit(hard, y).predict_proba(hard)
     assert mean[1] == pytest.approx(0.5, abs=0.1)  # at the first step half are rare
     assert even[:, 0].mean(axis=0)[1] == pytest.approx(5 / 6, abs=0.1)  # 1/2 · 5 against 1/2 · 1
+
+
+def test_yes_or_no_labels_are_learned_by_their_sum_over_a_step():
+    """Not by their mean, whose gradients the bound of the norm would never meet."""
+    model = tagger(
+        task="labels", epochs=1, batch_size=40, learning_rate=1e-12, validation_fraction=None
+    ).fit(RAGGED, BITS)
+    assert model.result_.history[0]["loss"] == pytest.approx(model.loss(RAGGED, BITS), rel=1e-5)
