@@ -481,6 +481,15 @@ def test_a_transform_that_the_numbers_do_not_allow():
         model_of(transform="log").fit([series_of(np.arange(-1.0, 30))])
 
 
+def test_a_first_zero_after_a_logarithm_was_chosen():
+    t = np.arange(72)
+    target = 100 * 1.04**t * np.array([1.0, 1.4, 0.8, 1.1])[t % 4]
+    model = model_of(members=1).fit([series_of(target)])
+    assert model.power_ == "log"
+    target[-1] = 0
+    assert np.isfinite(model.predict(series_of(target), [72])).all()
+
+
 @pytest.mark.parametrize(
     ("origins", "words"),
     [([7], r"an origin is 7; expected 8 \(context\) to 70"), ([72], "an origin is 72")],

@@ -476,6 +476,18 @@ class HorizonModel:
 
     # ------------------------------ using what is learned
 
+    def _raised(self, series: Series) -> Series:
+        """Raise values that a transform chosen in `fit` cannot take, such as a first 0 to its log.
+
+        They become what lies four deviations below the mean of what was learned from.
+        """
+        target = np.asarray(series.target, np.float64)
+        n = self.sight_.sizes[0]
+        if target.ndim != 2 or target.shape[1] != n or transforms.allowed([target], self.power_):
+            return series
+        low = self.sight_.shift[:n] - 4 * self.sight_.scale[:n]
+        return series._replace(target=np.maximum(target, transforms.inverse(low, self.power_)))
+
     def predict(self, series: Series, origins: Any) -> Array:
         """Forecast from some origins, each knowing only what came before it.
 
@@ -498,6 +510,8 @@ class HorizonModel:
             If there is no fit yet, the series is another kind, or an origin has too few rows.
         """
         self._fitted()
+        if self.transform == "auto":
+            series = self._raised(series)
         series = self._checked("series", series)
         width = tuple(a.shape[1] for a in series)
         if width != self.sight_.sizes:
