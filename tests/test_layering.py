@@ -102,7 +102,6 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.zones": (5, BASE),
     "tasks.timeline": (5, FILE),
     "tasks.columns": (5, BASE),
-    "tasks.timeline": (5, FILE),
     "tasks.frames": (5, FILE),
     "tasks.tsfile": (5, BASE),
     "tasks.tables": (5, 2),
