@@ -348,7 +348,7 @@ def test_score_is_minus_the_mase():
     model = small(horizon=2, context=6, season=12, quantiles=LEVELS).fit(table())
     errors = [np.abs(model.predict(table(k))["y_q0.5"] - Y[k : k + 2]) for k in range(6, 29)]
     expected = -np.mean(errors) / metrics.mase_scale(Y[:30], 12)
-    assert model.score(table(30)) == pytest.approx(expected, rel=1e-9)
+    assert model.score(table(30)) == pytest.approx(expected, rel=1e-5)  # float32, row by row
     with pytest.raises(InputError, match="data has 12 rows with a target; expected at least 13 ="):
         model.score(table(12))
     with pytest.raises(InputError, match="so there is no MASE"):

@@ -223,7 +223,7 @@ def test_whatever_goes_in_comes_out_going_on(freq, zone, lengths, polars, seed):
     names = list(dict.fromkeys(data["name"]))
     expected = pd.concat([parts[int(name[1:])].iloc[-3:] for name in names], ignore_index=True)
     if polars:
-        data, expected = pl.from_pandas(data), pl.from_pandas(expected)
+        data, expected = (pl.DataFrame(one.to_dict("list")) for one in (data, expected))
     one = panel("Forecaster", data, series="name")
     assert one.names == names
     values = [parts[int(name[1:])]["load"].to_numpy()[-3:, None, None] for name in names]

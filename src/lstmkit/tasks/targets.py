@@ -314,6 +314,10 @@ def classes_of(owner: str, learned: dict[str, Any]) -> NDArray[Any]:
     longest = max((len(one) for one in given if isinstance(one, str)), default=0)
     if longest * len(given) > 1 << 24:
         raise InputError(f"{owner}: config: classes has labels of {longest} letters")
+    if "int" in name:
+        kind = np.iinfo(name)
+        if not all(isinstance(one, int) and kind.min <= one <= kind.max for one in given):
+            raise InputError(f"{owner}: config: classes has one that is no {name}")
     classes = np.array(given, name)
     if classes.tolist() != given or len(classes) < 2 or (classes[1:] <= classes[:-1]).any():
         raise InputError(f"{owner}: config: classes are not two or more in their order")
