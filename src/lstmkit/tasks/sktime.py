@@ -258,7 +258,8 @@ class LSTMForecaster(BaseForecaster):
         else:
             named = [[found[f"{name}_q{level:g}"] for level in learned] for name in targets]
             values = _at_levels(np.moveaxis(np.array(named), 2, 0), learned, levels)
-        return values[steps - 1]
+        asked: Array = values[steps - 1]
+        return asked
 
     def _data(self) -> tuple[dict[str, Array], list[str], list[str]]:
         """Return the columns of what is known, and the names of targets and of known ones."""

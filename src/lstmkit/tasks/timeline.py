@@ -227,7 +227,7 @@ def _working(times: Array) -> Timeline | None:
     return Timeline("business day", 1, "business days, Monday to Friday", 5)
 
 
-def _usual(differences: NDArray[np.int64]) -> int:
+def _usual(differences: Array) -> int:
     """Return the most frequent difference, of several the smallest."""
     values, counts = np.unique(differences, return_counts=True)
     return int(values[np.argmax(counts)])
