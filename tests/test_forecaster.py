@@ -115,7 +115,7 @@ def test_pandas_keeps_its_index_and_polars_its_types():
     answer = model.predict()
     assert isinstance(answer, pd.DataFrame)
     expected = pd.date_range("2024-04-01", periods=3, freq="D", name="day")
-    pd.testing.assert_index_equal(answer.index, expected)
+    pd.testing.assert_index_equal(answer.index, expected, exact=True)
     assert list(answer.columns) == ["sold"]
     assert model.timeline_.name == "daily"
     long = pl.DataFrame(

@@ -103,7 +103,7 @@ def test_a_pandas_index_goes_on_as_it_is(index):
             pd.testing.assert_frame_equal(answer, expected)
         many = frame(one, forecasts(one, 4, 3), LEVELS)
         assert list(many.columns) == ["load_q0.1", "load_q0.5", "load_q0.9"]
-        pd.testing.assert_index_equal(many.index, expected.index)
+        pd.testing.assert_index_equal(many.index, expected.index, exact="equiv")
 
 
 def test_five_days_with_the_frequency_of_business_days():

@@ -213,7 +213,7 @@ def _like(pandas: Any, values: Array | list[Any], dtype: Any) -> Any:
 
 def _give_frequency(index: Any, freq: Any) -> None:
     """Say which step an index of times has, as the user's index does, if that is its step."""
-    if freq is None or not hasattr(index, "inferred_freq"):
+    if freq is None or not hasattr(type(index), "inferred_freq"):
         return
     try:
         index.freq = freq
