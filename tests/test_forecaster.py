@@ -150,7 +150,7 @@ def test_new_data_go_on_where_they_end():
 
 def test_the_calendar_is_seen():
     shifted = table()
-    shifted["month"] = MONTHS + 5
+    shifted["month"] = MONTHS + np.timedelta64(5, "M")
     model = small(horizon=2, context=6).fit(table())
     assert (model.predict(shifted)["y"] != model.predict()["y"]).any()
     model = small(horizon=2, context=6, calendar=False).fit(table())
@@ -175,7 +175,7 @@ def test_what_is_known_ahead_comes_in_a_table_or_at_the_end_of_the_data():
     # what lies beyond the horizon has no influence, what lies within has
     longer = with_future(ahead=3)
     longer = {
-        "month": np.append(longer["month"], longer["month"][-1] + 1),
+        "month": np.append(longer["month"], longer["month"][-1] + np.timedelta64(1, "M")),
         "y": np.append(longer["y"], np.nan),
         "x": np.append(longer["x"], 1e6),
     }

@@ -256,7 +256,7 @@ class Column:
         result = np.empty(len(items), "datetime64[us]")
         for k, item in enumerate(items):
             if missing(item):
-                result[k] = np.datetime64("NaT")
+                result[k] = np.datetime64("NaT", "us")
                 continue
             if (getattr(item, "tzinfo", None) is None) != (zone is None):
                 raise InputError(

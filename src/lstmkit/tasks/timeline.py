@@ -389,7 +389,7 @@ def calendar(times: Array, timeline: Timeline) -> tuple[list[str], NDArray[np.fl
         else:
             years = times.astype("datetime64[Y]")
             first = years.astype("datetime64[D]")
-            length = (years + 1).astype("datetime64[D]") - first
+            length = (years + np.timedelta64(1, "Y")).astype("datetime64[D]") - first
             turns["year"] = ((days - first) / np.timedelta64(1, "D") + of_day) / (
                 length / np.timedelta64(1, "D")
             )
@@ -460,7 +460,7 @@ def _weekdays(times: Array) -> NDArray[np.int64]:
 def _ends(times: Array) -> Array:
     """Return the last days of the months of times, at the same time of day."""
     months = times.astype("datetime64[M]")
-    last = (months + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
+    last = (months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
     if times.dtype == months.dtype:
         return np.asarray(last)
     return np.asarray(last + (times - times.astype("datetime64[D]")))
