@@ -82,7 +82,8 @@ def _draw(new_figure: type[Figure], table: Array, names: list[str], title: str) 
     longest = max(len(name) for name in names)
     cell = float(np.clip(8.0 / count, 0.3, 0.8)) if count <= _COUNTED else 10.0 / count
     size = max(cell * count, 1.6)
-    edge = 0.5 + 0.085 * longest  # inches that the names take
+    counted = len(f" ({rows.max():,})")  # behind the names at the left
+    edge = 0.5 + 0.085 * (longest + counted)  # inches that the names take
     figure = new_figure(
         figsize=(max(size + edge + 1.6, 5.0), size + min(edge, 2.6) + 1.0),
         layout="constrained",
