@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ENGINE = [f"tests/test_{name}.py" for name in ("lstm", "lstm_gradients", "native", "stream")]
 NATIVE = {"LSTMKIT_REQUIRE_NATIVE": "1"}
+# What most tests need. The others of the extra `test` (data frames, scikit-learn) are 300 MB: a
+# session that runs no test of the estimators goes without.
+BASIC = [need for need in EXTRAS["test"] if re.match("pytest|hypothesis|matplotlib", need)]
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
@@ -50,7 +54,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types, strictly."""
     mypy = [need for need in EXTRAS["dev"] if need.startswith("mypy")]
-    session.install(".[plots,onnx,keras]", *mypy)
+    session.install(".[plots,onnx,keras,tasks,tensorboard]", *mypy)
     session.run("mypy", "--strict", "src")
 
 
@@ -82,22 +86,34 @@ def oldest(session: nox.Session) -> None:
 @nox.session
 def lesson(session: nox.Session) -> None:
     """What the quick tests leave out of the lesson and its checker: the many samples."""
-    session.install(".[test]")
-    session.run("pytest", "-m", "lesson", *session.posargs)
+    session.install(".", *BASIC)
+    session.run("pytest", "-m", "lesson", "tests/lesson", *session.posargs)
 
 
 @nox.session
-def conformance(session: nox.Session) -> None:
-    """Beside the libraries whose files we read and write, and their own suites."""
-    session.install(".[test,conformance]")
-    beside = {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
-    session.run("pytest", "-m", "conformance", "tests/conformance", *session.posargs, env=beside)
+@nox.parametrize("beside", ["files", "estimators"], ids=["files", "estimators"])
+def conformance(session: nox.Session, beside: str) -> None:
+    """Beside the libraries whose files we read or whose estimators we are, by their own suites.
+
+    ``nox -s "conformance(files)"`` needs PyTorch, Keras and ONNX Runtime,
+    ``nox -s "conformance(estimators)"`` scikit-learn, aeon, sktime and TensorBoard.
+    """
+    chosen, folder = ("-m", "conformance"), "tests/conformance"
+    if beside == "estimators":
+        session.install(".[test,conformance-estimators]")
+        threads = {"OMP_NUM_THREADS": "1"}
+        session.run("pytest", *chosen, f"{folder}/estimators", *session.posargs, env=threads)
+    else:
+        session.install(".[conformance]", *BASIC)
+        threads = {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
+        without = f"--ignore={folder}/estimators"
+        session.run("pytest", *chosen, folder, without, *session.posargs, env=threads)
 
 
 @nox.session
 def mutations(session: nox.Session) -> None:
     """Defects written into the readers, the writers and the cell: a test must catch each."""
-    session.install(".[test,conformance]")
+    session.install(".[conformance]", *BASIC)
     session.run("python", "tests/conformance/mutations.py", *session.posargs)
 
 
@@ -108,7 +124,7 @@ def fuzz(session: nox.Session) -> None:
     5000 inputs each; ``nox -s fuzz -- --count 100000`` gives more, and
     ``nox -s fuzz -- onnx --first 4711 --count 1`` one of them again.
     """
-    session.install(".[test,onnx,keras]")
+    session.install(".[onnx,keras]", *BASIC)
     session.run("python", "tests/fuzz", *(session.posargs or ["--count", "5000"]))
 
 
@@ -122,6 +138,7 @@ def pictureless(session: nox.Session) -> None:
         "tests/test_cli.py::test_training_leaves_a_folder_and_prints_the_figure",
         "tests/test_cli.py::test_the_demo_does_the_main_job",
         "tests/test_project.py::test_the_examples_of_a_page_run[laboratory.md]",
+        "tests/test_project.py::test_the_examples_of_a_page_run[forecasting.md]",
     ]
     without = [f"--deselect={test}" for test in pictures]
     session.run("pytest", *callers, "tests/lesson", *without, *session.posargs)
@@ -158,14 +175,14 @@ def explorer_page(session: nox.Session) -> None:
     ):
         if shutil.which(command) is None:
             session.error(f"needs {command}: apt-get install {package}")
-    page = Path("src/lstmkit/explorer/page.html")
-    before = page.read_bytes()
+    page = Path("src/lstmkit/explorer/page.html.gz")
+    before = gzip.decompress(page.read_bytes())
     with session.chdir("web"):
         session.run("npm", "ci", external=True)
         session.run("npm", "run", "build", external=True)
-    if page.read_bytes() != before:
+    if gzip.decompress(page.read_bytes()) != before:
         session.error(f"{page} was out of date; it is built now: look at it and check it in")
-    session.install(".[test]", "selenium>=4.20")
+    session.install(".", *BASIC, "selenium>=4.20")
     session.run("pytest", "-m", "browser", "tests/explorer", *session.posargs)
 
 
@@ -224,7 +241,7 @@ def pure(session: nox.Session) -> None:
 @nox.session
 def isa(session: nox.Session) -> None:
     """The engine's tests on every instruction set that this machine has."""
-    session.install(".[test]", env=NATIVE)
+    session.install(".", *BASIC, env=NATIVE)
     ask = "import lstmkit._native as native; print(*native.isas())"
     for name in _output(session, "python", "-c", ask).split():
         env = {**NATIVE, "LSTMKIT_ISA": name}
@@ -245,7 +262,7 @@ def sanitizers(session: nox.Session) -> None:
         "cmake.define.LSTMKIT_SELFTEST": "ON",
     }
     options = [f"-C{name}={value}" for name, value in settings.items()]
-    session.install(".[test]", *options, env={**NATIVE, "CXX": "g++"})
+    session.install(".", *BASIC, *options, env={**NATIVE, "CXX": "g++"})
     session.run(str(build / "selftest"), external=True)
     # Python itself is built without them, so they must be there before it is.
     names = ("libasan.so", "libubsan.so", "libstdc++.so.6")
@@ -305,7 +322,8 @@ def package(session: nox.Session) -> None:
     expected = {
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
-        if path.is_file() and path.suffix in {".py", ".pyi", ".typed", ".html", ".json", ".md"}
+        if path.is_file()
+        and path.suffix in {".py", ".pyi", ".typed", ".gz", ".json", ".md", ".csv"}
     }
     _check_wheel(session, wheel, expected, extensions=1)
     _check_objects(session, build)
@@ -336,7 +354,7 @@ def package(session: nox.Session) -> None:
     if session.python == STABLE_ABI and later is not None:
         session.run(later, "-m", "venv", str(tmp / "later"), external=True)
         python = str(tmp / "later" / "bin" / "python")
-        needs = (str(wheel), *EXTRAS["test"])
+        needs = (str(wheel), *BASIC)
         session.run(python, "-m", "pip", "install", *needs, external=True, silent=True)
         session.run(python, "-m", "pytest", "tests/test_native.py", external=True, env=NATIVE)
 

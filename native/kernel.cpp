@@ -16,6 +16,9 @@
 #include "shares.hpp"
 
 namespace lstmkit {
+#ifdef LSTMKIT_DOUBLES  // where its kernels in float64 are; without it, this compilation is those
+namespace LSTMKIT_DOUBLES { extern const KernelsOf<double> of_double; }
+#endif
 namespace LSTMKIT_NAMESPACE {
 
 namespace {
@@ -705,14 +708,21 @@ template <class T> void apply(const Function<T>& function, const T* z, T* a, Siz
 
 }  // namespace
 
+#ifdef LSTMKIT_DOUBLES
 extern const Kernels kernels;
 const Kernels kernels{
     LSTMKIT_VECTOR_BYTES,
     {forward<float>, prepare<float>, backward<float>, make_stepper<float>, linear<float>, linear_backward<float>,
      apply<float>},
-    {forward<double>, prepare<double>, backward<double>, make_stepper<double>, linear<double>, linear_backward<double>,
-     apply<double>},
+    LSTMKIT_DOUBLES::of_double,
 };
+#else
+extern const KernelsOf<double> of_double;
+const KernelsOf<double> of_double{
+    forward<double>, prepare<double>, backward<double>, make_stepper<double>, linear<double>, linear_backward<double>,
+    apply<double>,
+};
+#endif
 
 }  // namespace LSTMKIT_NAMESPACE
 }  // namespace lstmkit

@@ -46,7 +46,7 @@ template <class T> struct KernelsOf {
 struct Kernels {
     int vector_bytes;
     KernelsOf<float> of_float;
-    KernelsOf<double> of_double;
+    const KernelsOf<double>& of_double;
 };
 
 }  // namespace lstmkit

@@ -30,10 +30,12 @@ FLOORS: dict[str, tuple[int, int]] = {
     "corpus": (1, FILE),
     "sampling": (1, FILE),
     "progress": (1, FILE),
+    "tensorboard": (1, FILE),
     "interrupts": (1, FILE),
     "naming": (1, FILE),
     "run": (2, FILE),
     "conventions": (2, FILE),
+    "datasets": (2, FILE),
     "engine.activations": (2, BASE),
     "engine.base": (2, BASE),
     "engine.masks": (2, FILE),
@@ -89,14 +91,54 @@ FLOORS: dict[str, tuple[int, int]] = {
     "formats.onnx.reader": (4, 7),
     "formats": (4, 9),
     "tasks.text": (5, BASE),
+    "tasks.metrics": (5, BASE),
+    "tasks.baselines": (5, 3),
+    "tasks.scores": (5, 2),
+    "tasks.backtest": (5, 4),
+    "tasks.parameters": (5, BASE),
+    "tasks.remembered": (5, 4),
+    "tasks.forecaster": (5, 5),
+    "tasks.transforms": (5, BASE),
+    "tasks.zones": (5, BASE),
+    "tasks.timeline": (5, FILE),
+    "tasks.columns": (5, BASE),
+    "tasks.frames": (5, FILE),
+    "tasks.tsfile": (5, BASE),
+    "tasks.tables": (5, 2),
+    "tasks.panel": (5, 3),
     "tasks.language_model": (5, FILE),
-    "tasks": (5, DOOR),
+    "tasks.summaries": (5, BASE),
+    "tasks.labelled": (5, 3),
+    "tasks.ridge": (5, BASE),
+    "tasks.intervals": (5, BASE),
+    "tasks.horizon_windows": (5, BASE),
+    "tasks.horizon_network": (5, 1),
+    "tasks.horizon_choice": (5, 1),
+    "tasks.horizon": (5, 2),
+    "tasks.adapting": (5, BASE),
+    "tasks.aeon": (5, 8),  # adapters: they alone import aeon and sktime, and nobody imports them
+    "tasks.sktime": (5, 8),
+    "tasks": (5, 9),
+    "tasks.sequences": (5, BASE),
+    "tasks.scaling": (5, BASE),
+    "tasks.targets": (5, BASE),
+    "tasks.network": (5, 2),
+    "tasks.streaming": (5, FILE),
+    "tasks.fitted": (5, 3),
+    "tasks.estimator": (5, 4),
+    "tasks.classifier": (5, 5),
+    "tasks.regressor": (5, 5),
+    "tasks.tagger": (5, 5),
     "flow": (6, FILE),
     "loading": (6, FILE),
     "__init__": (6, DOOR),  # the public names: above all that they name, below the leaves
     "plots.base": (7, BASE),
+    "plots.parts": (7, BASE),
     "plots.curves": (7, FILE),
     "plots.inside": (7, FILE),
+    "plots.forecasts": (7, FILE),
+    "plots.labels": (7, FILE),
+    "plots.series": (7, FILE),
     "plots": (7, DOOR),
     "demo": (7, FILE),
     "converting": (7, FILE),
@@ -137,6 +179,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "lesson.session": (7, 8),
     "lesson": (7, 9),
     "formats_cli": (8, FILE),
+    "tasks_cli": (8, FILE),
     "lesson_cli": (8, FILE),  # commands that cli.py mounts
     "cli": (9, FILE),
     "__main__": (10, FILE),  # python -m lstmkit
@@ -149,17 +192,31 @@ AT_THE_TOP_OF = {
     "cli": {"numpy", "safetensors", "typer", "rich"},
     "formats_cli": {"typer"},
     "lesson_cli": {"numpy", "typer"},
+    "tasks_cli": {"numpy", "typer"},
+    "tasks.aeon": {"numpy", "aeon"},
+    "tasks.sktime": {"numpy", "pandas", "sktime"},
 }
 # ... and inside a function, when it is called (or for the type checker alone).
 INSIDE_A_FUNCTION_OF = {
     "progress": {"rich"},
     "showing": {"rich"},
+    "tensorboard": {"tensorboardX"},
+    "tasks.summaries": {"sklearn"},
     "cli": {"typer", "rich"},
     "plots.base": {"matplotlib"},
     "plots.curves": {"matplotlib"},  # for the type checker alone
+    "plots.forecasts": {"matplotlib"},
+    "plots.labels": {"matplotlib"},
+    "plots.series": {"matplotlib"},
     "plots.inside": {"matplotlib"},
     "lesson.report": {"rich"},
+    "tasks.sequences": {"narwhals"},
+    "tasks.fitted": {"sklearn"},
     "formats.keras.writer": {"h5py"},
+    "tasks.baselines": {"sklearn"},  # by import_module: it has no types
+    "tasks.forecaster": {"sklearn"},
+    "tasks.frames": {"narwhals"},
+    "tasks.tables": {"polars"},
     "formats.onnx.build": {"onnx"},
     "formats.onnx.graph": {"onnx"},
     "formats.onnx.runtime": {"onnx"},
@@ -217,7 +274,12 @@ def folder(module: str) -> str | None:
     return first if first in FOLDERS else None
 
 
+ADAPTERS = {"tasks.aeon", "tasks.sktime"}  # who imports one needs the library that it adapts to
+
+
 def points_downward(module: str, target: str) -> bool:
+    if target in ADAPTERS:
+        return False
     if target == "shapes":  # the one voice for errors: every floor may use it
         return module not in ("textbook", "shapes")
     (floor, room), (target_floor, target_room) = FLOORS[module], FLOORS[target]
@@ -290,6 +352,9 @@ def test_the_plan_names_no_module_that_is_gone():
         ("progress", "import rich"),  # at the top
         ("plots.base", "import matplotlib"),
         ("training", "def f():\n    import matplotlib"),
+        ("tasks", "def f():\n    import lstmkit.tasks.aeon"),  # the adapters stand alone
+        ("loading", "from lstmkit.tasks import sktime"),
+        ("tasks.language_model", "def f():\n    import aeon"),
         ("brand_new", "import numpy"),  # no floor yet
     ],
 )

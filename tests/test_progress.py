@@ -194,6 +194,21 @@ def test_figures(
     assert capsys.readouterr().err == text + "\n"
 
 
+def test_in_brief(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """A validation is no line of its own; its loss is shown until the next run."""
+    with Progress("plain", brief=True) as shown:
+        for _ in range(2):
+            shown.start(1000, "steps")
+            shown.update(REPORT)
+            shown.update(REPORT | {"step": 100, "validation_loss": 1.5})
+            clock[0] += 5.0
+            shown.update(REPORT | {"step": 500, "loss": 1.0})
+            clock[0] += 5.0
+    lines = [re.sub(", [0-9:]+ left", "", line) for line in capsys.readouterr().err.splitlines()]
+    one = ["  5%  step 50/1,000, loss 1.250", " 50%  step 500/1,000, loss 1.000, validation 1.500"]
+    assert lines == 2 * one
+
+
 def test_rates_and_times() -> None:
     numbers = [0, 9.6, 999.4, 999.6, 9_994, 99_950, 999_499, 999_600, 12_345_678]
     assert [progress._count(n) for n in numbers] == [

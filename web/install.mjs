@@ -1,5 +1,6 @@
 // The built page, with the licences of what is in it, goes into the package, where it is checked in.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
 
 const here = (path) => new URL(path, import.meta.url);
 const packed = JSON.parse(readFileSync(here("package-lock.json"), "utf-8")).packages;
@@ -15,5 +16,6 @@ const names = Object.entries(packed).filter(([path, entry]) => path && !entry.de
 
 const page = readFileSync(here("dist/page.html"), "utf-8").trimEnd();
 const comment = `<!--\nIn this page: ${names.join(", ")}. Their licences:\n\n${notices.join("\n\n----\n\n").replaceAll("--", "- -")}\n-->\n`;
-writeFileSync(here("../src/lstmkit/explorer/page.html"), `${page}\n${comment}`);
-console.log(`src/lstmkit/explorer/page.html: ${((page.length + comment.length) / 1000).toFixed(1)} kB`);
+const packedPage = gzipSync(`${page}\n${comment}`, { level: 9 });
+writeFileSync(here("../src/lstmkit/explorer/page.html.gz"), packedPage);
+console.log(`src/lstmkit/explorer/page.html.gz: ${(packedPage.length / 1000).toFixed(1)} kB`);

@@ -23,7 +23,13 @@ from lstmkit.loading import load
 from lstmkit.shapes import InputError
 
 if TYPE_CHECKING:
-    from lstmkit.tasks import LanguageModel
+    from lstmkit.tasks import (
+        Forecaster,
+        LanguageModel,
+        SequenceClassifier,
+        SequenceRegressor,
+        SequenceTagger,
+    )
     from lstmkit.training import TrainingDiverged
 
 __version__ = "0.1.0"
@@ -34,12 +40,16 @@ __all__ = [
     "Bidirectional",
     "Dropout",
     "Embedding",
+    "Forecaster",
     "InputError",
     "LanguageModel",
     "LastStep",
     "Linear",
     "Masking",
     "Recurrent",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "Sequential",
     "TrainingDiverged",
     "backend",
@@ -48,12 +58,21 @@ __all__ = [
 ]
 
 
+_TASKS = (
+    "Forecaster",
+    "LanguageModel",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
+)
+
+
 def __getattr__(name: str) -> Any:
     """Load what trains when it is asked for: who runs a model does not wait for it."""
-    if name == "LanguageModel":
-        from lstmkit.tasks import LanguageModel
+    if name in _TASKS:
+        from lstmkit import tasks
 
-        return LanguageModel
+        return getattr(tasks, name)
     if name == "TrainingDiverged":
         from lstmkit.training import TrainingDiverged
 

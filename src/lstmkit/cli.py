@@ -26,6 +26,7 @@ from lstmkit import (
     loading,
     plots,
     store,
+    tasks_cli,
 )
 from lstmkit.lesson import strength, watch
 from lstmkit.progress import Progress
@@ -112,6 +113,9 @@ class Tokens(str, Enum):
 
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the folder's earlier model.")]
+TensorBoard = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder for TensorBoard's curves of the run.")
+]
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file, or a run's folder.")]
 
 
@@ -189,6 +193,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the folder's checkpoint stands.")
     ] = False,
+    tensorboard: TensorBoard = None,
     force: Force = False,
 ) -> None:
     """Train on your own text: as the demo, with your settings.
@@ -228,6 +233,7 @@ def train(
             "learning_rate": learning_rate,
             "patience": patience,
             "resume": resume,
+            "tensorboard": tensorboard,
         }
         if not _study(model, parts, folder, path.resolve().name, seed, settings):
             _fail(
@@ -267,21 +273,41 @@ def generate(
     sys.stdout.write("\n")
 
 
+tasks_cli.mount(app)
+
+
 @app.command(epilog="Example: lstmkit evaluate lstmkit-demo other.py")
 def evaluate(
     model: ModelPath,
-    text: Annotated[
-        Path, typer.Argument(metavar="TEXT", help="Text file, or a folder of text files (UTF-8).")
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Text for a language model; else what `forecast` or `classify` reads.",
+        ),
     ],
+    label: tasks_cli.Label = None,
+    series: tasks_cli.SequenceColumn = None,
+    time: tasks_cli.StepColumn = None,
 ) -> None:
-    """Score text in bits per character, beside gzip, bzip2 and xz."""
-    scorer = _language_model(model)
-    read = corpus.read(text)
+    """Score a model on new data: bits per character, accuracy, or a backtest.
+
+    A language model stands beside gzip, bzip2 and xz, a classifier beside the commonest label, a
+    forecaster beside persistence, seasonal-naive and ridge regression.
+    """
+    opened = loading.load(model)
+    if not isinstance(opened, LanguageModel):
+        tasks_cli.evaluate(opened, model, data, label, series, time)
+        return
+    for name, given in (("label", label), ("series", series), ("time", time)):
+        if given is not None:
+            raise InputError(f"evaluate: --{name} is given with a language model; leave it out")
+    read = corpus.read(data)
     _show_skipped(read)
     documents = read.documents
     texts = [document.text for document in documents]
-    bits = {"lstmkit": scorer.bits_per_character(texts)} | demo.compressed("".join(texts))
-    _show_bits(bits, f"{text.resolve().name}: {_files(documents)}")
+    bits = {"lstmkit": opened.bits_per_character(texts)} | demo.compressed("".join(texts))
+    _show_bits(bits, f"{data.resolve().name}: {_files(documents)}")
 
 
 formats_cli.mount(app)

@@ -23,7 +23,6 @@ from lstmkit.formats.peers import (
 )
 from lstmkit.layers import Bidirectional, Recurrent, Sequential
 from lstmkit.shapes import InputError
-from lstmkit.tasks.language_model import LanguageModel
 
 PathLike = str | os.PathLike[str]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -75,7 +74,7 @@ class Conversion(NamedTuple):
 
     Attributes
     ----------
-    model : LSTM, Sequential or LanguageModel
+    model : LSTM, Sequential, or a model for a task
         What was read.
     checks : list of Check
         Of the file that was read, if its library ran it, and of the one that was written.
@@ -151,7 +150,7 @@ def convert(
         )
     opened = loading.load(source, prefix)
     store.check_writable(target)
-    model: Model = opened.network if isinstance(opened, LanguageModel) else opened
+    model: Model = loading.chain_of(opened)
     _check_finite(source, model)
     done = Conversion(opened, [], [])
     if not os.path.isdir(source) and recognize(source) is not Format.LSTMKIT:
@@ -251,8 +250,7 @@ def _by_reading(done: Conversion, format: Format, path: Path, model: Model) -> N
     elif format is Format.PYTORCH and isinstance(model, Sequential):
         y = _from_state_dict(path, chain)(x)[0]
     else:
-        again = loading.load(path)
-        again = again.network if isinstance(again, LanguageModel) else again
+        again = loading.chain_of(loading.load(path))
         y = again(x)[0]
     difference, size = compare(chain(x)[0], y)
     tolerance = TOLERANCE[model.dtype.name] * size

@@ -153,6 +153,13 @@ def convert_command(
             f"note: {target} reads and writes the numbers of tokens; the vocabulary of {known} "
             f"stays in {source}"
         )
+    classes = getattr(model, "classes_", None)
+    if classes is not None and format is not Format.LSTMKIT:
+        named = shown(", ".join(map(str, classes)))
+        typer.echo(
+            f"note: {target} takes the features as they are and gives a logit for each of "
+            f"{count(len(classes), 'label')}, which stay in {source}: {named}"
+        )
     typer.echo(f"{target}: {os.path.getsize(target):,} bytes, proved")
 
 

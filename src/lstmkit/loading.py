@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from lstmkit import run, store
@@ -13,17 +14,25 @@ from lstmkit.layers import LSTM, Sequential
 from lstmkit.shapes import InputError, shown
 
 
-def _language_model(config: dict[str, Any], arrays: dict[str, Any]) -> Any:
-    # Who opens an LSTM need not wait for the code that trains.
-    from lstmkit.tasks.language_model import LanguageModel
+def _task(kind: str) -> Callable[..., Any]:
+    """Return what makes a model for a task: who opens an LSTM need not wait for what trains."""
 
-    return LanguageModel.from_parameters(config, arrays)
+    def make(config: dict[str, Any], arrays: dict[str, Any]) -> Any:
+        from lstmkit import tasks
+
+        return getattr(tasks, kind).from_parameters(config, arrays)
+
+    return make
 
 
 _MAKERS: dict[str, Callable[..., Any]] = {
     "LSTM": LSTM.from_parameters,
     "Sequential": Sequential.from_parameters,
-    "LanguageModel": _language_model,
+    "LanguageModel": _task("LanguageModel"),
+    "SequenceClassifier": _task("SequenceClassifier"),
+    "SequenceRegressor": _task("SequenceRegressor"),
+    "SequenceTagger": _task("SequenceTagger"),
+    "Forecaster": _task("Forecaster"),
 }
 _IN_A_FOLDER = ("model.safetensors", "checkpoint.safetensors")
 
@@ -103,8 +112,30 @@ def describe(path: str | os.PathLike[str]) -> Contents:
     else:
         left_over.append(f"the kind {kind!r:.60}, which lk.load does not open")
     rows = [(name, str(dtype), tuple(shape)) for name, (dtype, shape) in arrays.items()]
-    chain = model.network if model is not None and kind == "LanguageModel" else model
+    chain = None
+    if model is not None:
+        with suppress(InputError):  # of what is no chain the arrays tell
+            chain = chain_of(model)
     return Contents(f"lstmkit {store.FORMAT} (safetensors)", chain, facts, rows, left_over)
+
+
+def chain_of(opened: Any) -> Any:
+    """Return what `load` gave as layers that other libraries know: an LSTM or a Sequential.
+
+    Raises
+    ------
+    InputError
+        If a model for a task is no chain of such layers.
+    """
+    if isinstance(opened, LSTM | Sequential):
+        return opened
+    chain = getattr(opened, "network", None)
+    if chain is None:
+        raise InputError(
+            f"convert: a {type(opened).__name__} is no chain of layers, which is all that files of "
+            "other libraries hold here; keep its own file, which lk.load opens"
+        )
+    return chain
 
 
 def door(format: Format) -> Any:

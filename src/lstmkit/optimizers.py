@@ -451,25 +451,30 @@ def _pair(owner: str, rule: Rule, *memories: str) -> Optimizer:
     ) -> tuple[dict[str, Array], State]:
         rate = real_number(owner, "learning_rate", learning_rate, 0)
         names = {"step", *(f"{memory}/{name}" for memory in memories for name in parameters)}
-        _check_names(owner, "grads", grads, parameters, "one gradient for each parameter, no other")
+        _check_names(
+            owner, "grads", grads, parameters.keys(), "one gradient for each parameter, no other"
+        )
         _check_names(owner, "state", state, names, f"the state of {owner} for these parameters")
         step = int(state["step"]) + 1
         updates: dict[str, Array] = {}
         new_state: State = {"step": np.array(step, np.int64)}
         for name, p in parameters.items():
-            given = {"grads": grads[name]}
-            given.update({f"state {memory}": state[f"{memory}/{name}"] for memory in memories})
-            for what, array in given.items():
+            arrays = [grads[name], *(state[f"{memory}/{name}"] for memory in memories)]
+            for k, array in enumerate(arrays):
                 if array.shape != p.shape:
+                    what = f"state {memories[k - 1]}" if k else "grads"
                     raise InputError(
                         f"{owner}: {what}[{name!r}] has shape {array.shape}; expected {p.shape}"
                     )
-            # One dtype, and no 0-d arrays: with scalars older NumPy turns float32 into float64.
-            arrays = [np.atleast_1d(a.astype(p.dtype, copy=False)) for a in given.values()]
-            results = rule(step, rate, arrays[0], np.atleast_1d(p), *arrays[1:])
-            updates[name] = results[0].reshape(p.shape)
+                # One dtype, and no 0-d arrays: with scalars older NumPy turns float32 into float64.
+                if array.dtype != p.dtype or not array.ndim:
+                    arrays[k] = np.atleast_1d(array.astype(p.dtype, copy=False))
+            results = rule(step, rate, arrays[0], p if p.ndim else np.atleast_1d(p), *arrays[1:])
+            if not p.ndim:
+                results = tuple(array.reshape(()) for array in results)
+            updates[name] = results[0]
             for memory, array in zip(memories, results[1:], strict=True):
-                new_state[f"{memory}/{name}"] = array.reshape(p.shape)
+                new_state[f"{memory}/{name}"] = array
         return updates, new_state
 
     return Optimizer(init, update)
@@ -477,6 +482,8 @@ def _pair(owner: str, rule: Rule, *memories: str) -> Optimizer:
 
 def _check_names(owner: str, what: str, got: Arrays, wanted: Collection[str], rule: str) -> None:
     """Raise unless the names are the wanted ones, in whatever order."""
+    if got.keys() == wanted:
+        return
     for name in wanted:
         if name not in got:
             raise InputError(f"{owner}: {what} has no {name!r}; expected {rule}")

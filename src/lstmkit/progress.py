@@ -33,6 +33,9 @@ class Progress:
     kind : {"auto", "rich", "plain", "none"}
         A live bar (rich), a line every five seconds, or nothing. ``"auto"`` is the bar if stderr is
         a terminal and lines if not. Without the package rich the bar becomes lines.
+    brief : bool
+        For runs of many short epochs: a validation leaves no line of its own, its loss stays beside
+        the others until the next one, and of the rest only the loss is shown.
 
     Notes
     -----
@@ -46,8 +49,10 @@ class Progress:
     ...     progress.update({"step": 1, "elapsed": 0.5, "loss": 2.0})
     """
 
-    def __init__(self, kind: str = "auto") -> None:
+    def __init__(self, kind: str = "auto", *, brief: bool = False) -> None:
         self.kind = one_of("Progress", "kind", kind, ("auto", "rich", "plain", "none"))
+        self.brief = brief
+        self._validated: dict[str, Any] = {}
         self._display: _Display | None = None
         self._report: Mapping[str, Any] | None = None
 
@@ -55,6 +60,7 @@ class Progress:
         """Begin to show a run of ``total`` steps or seconds, of which ``done`` lie behind it."""
         self._unit = one_of("Progress", "unit", unit, ("steps", "seconds"))
         self._total, self._first, self._clock = total, done, time.monotonic()
+        self._validated = {}
         self.close()
         self._display = _display(self.kind)
 
@@ -64,9 +70,12 @@ class Progress:
             return
         done = float(report["step"] if self._unit == "steps" else report["elapsed"])
         fraction = min(done / self._total, 1.0) if self._total else 1.0
+        notable = "validation_loss" in report and not self.brief
+        if self.brief:
+            report = self._in_brief(report)
         figures = self._figures(report, done)
         try:
-            self._display.show(fraction, figures, notable="validation_loss" in report)
+            self._display.show(fraction, figures, notable=notable)
         except (OSError, ValueError):
             self.close()
 
@@ -94,6 +103,12 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _in_brief(self, report: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "validation_loss" in report:
+            self._validated = {"validation_loss": report["validation_loss"]}
+        known = {name: report[name] for name in ("step", "elapsed", "loss") if name in report}
+        return known | self._validated
 
     def _figures(self, report: Mapping[str, Any], done: float) -> list[str]:
         """Write a report in words; where room is short the first ones can go."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -29,6 +30,7 @@ from lstmkit.optimizers import (
 from lstmkit.progress import Progress
 from lstmkit.run import Checkpoint, Log, Run, State, TrainingDiverged
 from lstmkit.shapes import Array, InputError, positive_integer, real_number
+from lstmkit.tensorboard import EventFile
 
 __all__ = ["Batches", "Model", "Passes", "TrainingDiverged", "TrainingResult", "evaluate", "train"]
 
@@ -128,6 +130,7 @@ def train(
     resume: bool = False,
     about: Mapping[str, Any] | None = None,
     metrics: store.PathLike | None = None,
+    tensorboard: store.PathLike | None = None,
     progress: Progress | None = None,
     report_every: float | None = None,
     nats: bool = True,
@@ -175,6 +178,10 @@ def train(
         (targets so far), ``tokens_per_second`` (since the line before), ``learning_rate``,
         ``gradient_norm`` (before clipping), ``elapsed`` (seconds), and ``validation_loss`` where
         there was one. Resuming removes the lines that came after the checkpoint.
+    tensorboard
+        A folder for TensorBoard (``tensorboard --logdir FOLDER``): of the same lines ``loss``,
+        ``validation_loss``, ``learning_rate`` and ``gradient_norm`` against the step. A resumed
+        run goes on in the same folder. Needs tensorboardX (``pip install "lstmkit[tensorboard]"``).
     progress
         Where to show the run; nowhere by default.
     report_every
@@ -193,7 +200,8 @@ def train(
     InputError
         If an argument cannot be used, or the checkpoint is damaged or of another model.
     OSError
-        If the checkpoint or the log cannot be written; before the first step, if it can be known.
+        If the checkpoint, the log or the curves cannot be written; before the first step, if it
+        can be known.
     TrainingDiverged
         If a loss or a gradient is nan or infinite. The weights are then those of the step before,
         and the checkpoint is as it was.
@@ -238,6 +246,7 @@ def train(
     # What overflows is found below, and said once and clearly: no warnings beside it.
     with (
         np.errstate(all="ignore"),
+        _event_file(tensorboard, run.logged_step if resume else None) as events,
         Log(metrics, run.logged_step if resume else None) as log,
         handle_ctrl_c(hold),
         progress,
@@ -270,6 +279,8 @@ def train(
                     if due or (reason is not None and run.window_tokens):
                         report = run.report(nats, validated)
                         log.write(report)
+                        if events is not None:
+                            events.write(report)
                         if due:
                             run.start_window(plan.at(run))
                 if report is not None:
@@ -341,6 +352,12 @@ def train(
     return TrainingResult(
         log.history, run.step, run.tokens, run.elapsed, reason, run.best_step, run.best_loss
     )
+
+
+def _event_file(
+    folder: store.PathLike | None, resumed_step: int | None
+) -> AbstractContextManager[EventFile | None]:
+    return nullcontext() if folder is None else EventFile(folder, resumed_step)
 
 
 def _gradients(

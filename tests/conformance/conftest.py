@@ -1,6 +1,7 @@
 """Where the other libraries are not installed, as for a plain `pytest`, nothing here is collected.
 
-`nox -s conformance` installs them; if it collected nothing, it would fail.
+`nox -s conformance` installs them; if it collected nothing, it would fail. The folder estimators/
+has libraries, and a session, of its own.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ object, which the browser reads as text and never as markup or code. Weights are
 from __future__ import annotations
 
 import base64
+import gzip
 import html
 import json
 import os
@@ -101,13 +102,14 @@ def explore(
 
 def render(data: dict[str, Any]) -> bytes:
     """Put the data into the page; whatever the text holds, it stays text."""
-    page = resources.files("lstmkit.explorer").joinpath("page.html").read_text(encoding="utf-8")
+    packed = resources.files("lstmkit.explorer").joinpath("page.html.gz").read_bytes()
+    page = gzip.decompress(packed).decode("utf-8")
     # ASCII alone, and no "<": inside a script element nothing then ends it or opens a comment.
     values = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     values = values.replace("<", "\\u003c").replace(">", "\\u003e")
     for place, content in ((_TITLE, html.escape(data["title"])), (_DATA, values)):
         if page.count(place) != 1:
-            raise RuntimeError(f"page.html has no one place {place}; build it again")
+            raise RuntimeError(f"page.html.gz has no one place {place}; build it again")
         before, after = page.split(place)
         page = before + content + after
     return page.encode("utf-8", "replace")

@@ -169,5 +169,8 @@ class Stack:
 
 
 def _stack(states: list[State], packing: engine.Packing) -> State:
+    if len(states) == 1:
+        h, c = states[0]
+        return packing.unsort(h[None].copy()), packing.unsort(c[None].copy())
     h = packing.unsort(np.stack([h for h, _ in states]))
     return h, packing.unsort(np.stack([c for _, c in states]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lstmkit.shapes import InputError
+from lstmkit.shapes import Array, InputError
 from lstmkit.store import atomic_write
 
 if TYPE_CHECKING:
@@ -50,3 +50,16 @@ def tidy(axes: Axes) -> None:
     """Take away the ink that says nothing."""
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def dates(axes: Axes, times: Array) -> None:
+    """Write dates short where the axis has dates."""
+    if times.dtype.kind != "M":
+        return
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    make: Any = AutoDateLocator
+    locator = make(minticks=3, maxticks=9)
+    write: Any = ConciseDateFormatter
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(write(locator))

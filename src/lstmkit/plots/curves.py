@@ -62,11 +62,13 @@ def learning_curve(
     figure = new_figure(figsize=(8, 4.8), layout="constrained", dpi=150)
     axes = figure.add_subplot()
     if trained:
-        x, bits = _curve(trained, across, "loss")
+        x, loss = _curve(trained, across, "loss")
+        bits = loss / math.log(2)
         axes.plot(x / scale, bits, color=_TRAIN, linewidth=1, label="training, each report")
         axes.plot(x / scale, _smooth(bits), color=_SMOOTH, linewidth=2, label="training, smoothed")
     if checked:
-        x, bits = _curve(checked, across, "validation_loss")
+        x, loss = _curve(checked, across, "validation_loss")
+        bits = loss / math.log(2)
         axes.plot(x / scale, bits, "o-", color=_VALIDATION, markersize=4, label="validation")
         axes.annotate(
             f"{bits[-1]:.2f}",
@@ -80,6 +82,81 @@ def learning_curve(
     axes.set_xlabel(f"training {unit}s read ({word})" if across == "tokens" else "training steps")
     axes.set_ylabel(f"bits per {unit}")
     axes.margins(x=0.04)
+    tidy(axes)
+    axes.legend(frameon=False)
+    return figure
+
+
+def training_curve(source: Any, *, loss: str = "loss", title: str = "Training") -> Figure:
+    """Draw how the loss fell in training and in validation, in the loss's own unit.
+
+    Parameters
+    ----------
+    source
+        A fitted model with ``result_``; such a result, or several, of the members of an ensemble;
+        the JSON-lines file of a run, or its reports: dicts with ``step``, ``loss`` and, where
+        there was one, ``validation_loss``.
+    loss : str
+        What the loss is: ``"cross-entropy, nats"``; for the axis.
+    title : str
+        Stands above the picture.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The best validation of each run is marked: with patience it is the one whose weights the
+        model has. The axis is logarithmic where the losses span more than a factor of 30.
+
+    Raises
+    ------
+    InputError
+        If there is no loss in it, or matplotlib is missing.
+    """
+    new_figure = figure_class()
+    runs = [
+        (
+            [report for report in reports if _finite(report.get("loss"))],
+            [report for report in reports if _finite(report.get("validation_loss"))],
+        )
+        for reports in _runs(source)
+    ]
+    if not any(trained or checked for trained, checked in runs):
+        raise InputError("training_curve: source holds no loss; expected a fitted model or reports")
+    figure = new_figure(figsize=(8, 4.8), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    drawn = [np.zeros(0)]
+    alone = len(runs) == 1  # of several, smoothed curves and no single reports
+    for number, (trained, checked) in enumerate(runs):
+        mark = "" if number == 0 else "_"  # a label that begins with _ stays out of the legend
+        if trained:
+            x, y = _curve(trained, "step", "loss")
+            if alone:
+                few: dict[str, Any] = {"marker": "."} if len(x) <= 20 else {}
+                axes.plot(x, y, color=_TRAIN, linewidth=1, label="training, each report", **few)
+            smooth: dict[str, Any] = {"color": _SMOOTH, "linewidth": 2 if alone else 1}
+            axes.plot(x, _smooth(y), label=f"{mark}training, smoothed", **smooth)
+            drawn.append(y)
+        if checked:
+            x, y = _curve(checked, "step", "validation_loss")
+            line: dict[str, Any] = {"color": _VALIDATION, "linewidth": 1.5 if alone else 1}
+            best = int(y.argmin())
+            point: dict[str, Any] = {
+                "marker": "o",
+                "color": _VALIDATION,
+                "linestyle": "none",
+                "markersize": 7,
+            }
+            words = f"best validation: {y[best]:.4g} at step {x[best]:,.0f}"
+            axes.plot(x, y, label=f"{mark}validation", **line)
+            axes.plot(x[best], y[best], label=words if alone else f"{mark}best validation", **point)
+            drawn.append(y)
+    values = np.concatenate(drawn)
+    if values.min() > 0 and values.max() > 30 * values.min():
+        axes.set_yscale("log")
+    axes.set_title(title if alone else f"{title}: {len(runs)} members")
+    axes.set_xlabel("training steps")
+    axes.set_ylabel(loss)
+    axes.margins(x=0.03)
     tidy(axes)
     axes.legend(frameon=False)
     return figure
@@ -129,13 +206,26 @@ def error_curves(
     return figure
 
 
+def _runs(source: Any) -> list[Sequence[Mapping[str, Any]]]:
+    """Return the reports of each run in what `training_curve` was given."""
+    source = getattr(source, "result_", source)
+    if isinstance(source, str | os.PathLike):
+        return [read_log(source)]
+    if hasattr(source, "history"):
+        return [source.history]
+    members = list(source) if isinstance(source, Sequence) else []
+    if members and all(hasattr(member, "history") for member in members):
+        return [member.history for member in members]
+    return [[report for report in members if isinstance(report, Mapping)]]
+
+
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _curve(reports: Sequence[Mapping[str, Any]], across: str, key: str) -> tuple[Array, Array]:
     x = np.array([report[across] for report in reports], np.float64)
-    return x, np.array([report[key] for report in reports], np.float64) / math.log(2)
+    return x, np.array([report[key] for report in reports], np.float64)
 
 
 def _smooth(values: Array) -> Array:

@@ -95,7 +95,7 @@ def save(model: LSTM | Sequential, path: str | os.PathLike[str]) -> None:
 def _weights(layers: list[Written]) -> bytes:
     """Return the bytes of model.weights.h5; places count the classes, as Keras does."""
     try:
-        import h5py  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        import h5py
     except ImportError:
         raise InputError(
             'save: a .keras file is written with h5py; pip install "lstmkit[keras]"'

@@ -1,0 +1,431 @@
+"""What an estimator that has learned can do: run, look inside, be written and read."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from lstmkit import store
+from lstmkit.layers import LSTM, Linear, Recurrent, Sequential, Trace
+from lstmkit.shapes import Array, InputError, floating_dtype, positive_integer, shown
+from lstmkit.tasks import sequences
+from lstmkit.tasks.network import Network, infer
+from lstmkit.tasks.parameters import Parameters, not_fitted
+from lstmkit.tasks.scaling import Scaling, settle, width
+from lstmkit.tasks.sequences import Sequences
+from lstmkit.tasks.streaming import SequenceStream
+
+_LSTM_ARGUMENTS = (
+    "hidden_size num_layers bidirectional dropout recurrent_dropout zoneout layer_norm peepholes "
+    "coupled_gates dtype"
+).split()
+_LEARNED = ("features", "columns", "names", "center", "scale", "mean")
+
+
+class Fitted(Parameters):
+    """The network with its scaling, and the features that it takes."""
+
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    dtype: Any
+    scaling: str | None
+    missing: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    clip_norm: float | None
+    validation_fraction: float | None
+    patience: int | None
+    random_state: Any
+
+    scaling_: Scaling
+    target_scaling_: Scaling
+    network_: Network
+    n_features_in_: int
+
+    _steps = False  # whether every step has a prediction
+    _type: str | None = None  # scikit-learn's word for it
+
+    # ------------------------------ scikit-learn's conventions
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "network_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what it can, in scikit-learn's words (1.6 and later)."""
+        utils = import_module("sklearn.utils")
+        several = self._type != "classifier"
+        return utils.Tags(
+            estimator_type=self._type,
+            target_tags=utils.TargetTags(
+                required=True,
+                one_d_labels=self._type == "classifier",
+                two_d_labels=self._steps,
+                multi_output=several,
+            ),
+            classifier_tags=utils.ClassifierTags() if self._type == "classifier" else None,
+            regressor_tags=utils.RegressorTags() if self._type == "regressor" else None,
+            input_tags=utils.InputTags(
+                three_d_array=True, allow_nan=self.missing in ("mask", "fill")
+            ),
+        )
+
+    def _fitted(self) -> Any:
+        if not self.__sklearn_is_fitted__():
+            raise not_fitted()(
+                f"{self._owner}: the model knows nothing yet; call fit or lk.load first"
+            )
+        return self
+
+    # ------------------------------ what a kind of estimator says of itself
+
+    def _outputs(self) -> int:
+        """Return how many numbers a prediction of the network has."""
+        raise NotImplementedError
+
+    def _decide(self, found: Array) -> Array:
+        """From the network's predictions (..., K) to answers."""
+        raise NotImplementedError
+
+    def _learned(self) -> dict[str, Any]:
+        """Return what a file says beside the arguments, in JSON values."""
+        return {}
+
+    def _restore(self, learned: dict[str, Any]) -> None:
+        """Undo `_learned`."""
+
+    def _check(self, options: dict[str, Any]) -> None:
+        """Look at the parameters, and at the names of the options."""
+        raise NotImplementedError
+
+    # ------------------------------ what comes in
+
+    def _read(self, X: Any) -> Sequences:
+        data = sequences.read(self._owner, X)
+        sequences.check_finite(self._owner, data, self.missing in ("mask", "fill"))
+        return data
+
+    def _remember(self, data: Sequences) -> None:
+        """Keep how many features there are, and their names."""
+        self.n_features_in_ = data.columns
+        self._features = int(data.values.shape[1])
+        self._columns = data.columns if data.kind == "table" else None
+        if data.names is not None:
+            self.feature_names_in_ = np.array(data.names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _same_features(self, data: Sequences) -> None:
+        """Raise unless the features are those that were learned."""
+        known = getattr(self, "feature_names_in_", None)
+        expected = self.n_features_in_
+        wrong = int(data.values.shape[1]) != self._features
+        if data.kind == "table" and self._columns is not None:
+            wrong = data.columns != self._columns
+        if wrong:
+            rows = self._columns is not None
+            found = data.columns if rows else int(data.values.shape[1])
+            which = f" ({', '.join(map(str, known))})" if known is not None else ""
+            got = f" ({', '.join(data.names)})" if data.names is not None else ""
+            if data.kind == "table" and not rows:
+                remedy = (
+                    "rows (n, T) and frames hold one feature, give an array (n, T, F) or a list"
+                )
+            else:
+                remedy = f"give the columns of fit, not others{shown(got)}"
+            raise InputError(
+                f"{self._owner}: X has {found} features, but {self._owner} is expecting "
+                f"{expected} features as input{shown(which)}; {remedy}"
+            )
+        if known is not None and data.names is not None and list(known) != data.names:
+            missing = [one for one in known if one not in data.names]
+            unknown = [one for one in data.names if one not in known]
+            said = [f"missing: {', '.join(missing)}"] if missing else []
+            said += [f"unknown: {', '.join(unknown)}"] if unknown else []
+            raise InputError(
+                f"{self._owner}: The feature names should match those that were passed during "
+                f"fit, in their order ({shown('; '.join(said) or 'another order')}); give "
+                f"{shown(', '.join(known))}"
+            )
+
+    @property
+    def _pooling(self) -> str | None:
+        pooling: str | None = getattr(self, "pooling", None)
+        return pooling
+
+    def _lstm_arguments(self) -> dict[str, Any]:
+        given = {name: getattr(self, name) for name in _LSTM_ARGUMENTS}
+        return given | {"input_size": width(self._features, self.missing)}
+
+    def _prepared(self, data: Sequences) -> Array:
+        """Return what the network sees: scaled, and with nothing missing."""
+        scaled = self.scaling_.apply(data.values, floating_dtype(self._owner, self.dtype))
+        found = settle(scaled, data.lengths, self.missing, self.scaling_.middle)
+        with np.errstate(over="ignore", invalid="ignore"):
+            fine = np.isfinite(found.sum(dtype=np.float64))
+        if not fine and not np.isfinite(found).all():
+            row, feature = (int(k) for k in np.argwhere(~np.isfinite(found))[0])
+            raise InputError(
+                f"{self._owner}: X is {data.values[row, feature % self._features]:g} in "
+                f"{data.place(row, feature)}, too large a number for {self.dtype}, or an infinity; "
+                'expected smaller ones (scale it, or choose dtype="float64")'
+            )
+        return found
+
+    # ------------------------------ using what is learned
+
+    def _run(self, X: Any) -> tuple[Array, Sequences]:
+        """Return the network's predictions, (n, K) or (tokens, K), and what X was."""
+        self._fitted()
+        data = self._read(X)
+        self._same_features(data)
+        return infer(self.network_, self._prepared(data), data.lengths, self._steps), data
+
+    def trace(self, X: Any) -> Any:
+        """Look inside: every gate and state of the LSTM at every step.
+
+        Returns
+        -------
+        Trace or list of Trace
+            Of an array a ``lstmkit.layers.Trace``, each of its parts (L·D, n, T, H); of a list
+            one for each sequence, its parts (L·D, 1, T_k, H).
+        """
+        self._fitted()
+        data = self._read(X)
+        self._same_features(data)
+        values = self._prepared(data)
+        lstm = self.network_.lstm
+        if data.kind != "list":
+            return lstm.trace(values.reshape(data.size, -1, values.shape[1]))
+        starts = data.starts
+        found: list[Trace] = []
+        for start, length in zip(starts, data.lengths, strict=True):
+            found.append(lstm.trace(values[None, start : start + length]))
+        return found
+
+    def stream(self, batch_size: int = 1) -> SequenceStream:
+        """Return a stream: sequences fed one step at a time, with a prediction after each.
+
+        What it says after a step is, bit for bit with the native engine, what `predict` says of
+        the sequence so far (of a tagger: of this step).
+
+        Raises
+        ------
+        InputError
+            If the model is bidirectional, or its pooling is not ``"last"``.
+        """
+        self._fitted()
+        if self.bidirectional:
+            raise InputError(
+                f"{self._owner}: stream: the model is bidirectional and reads from the end as "
+                "well; expected bidirectional=False (or call predict on whole sequences)"
+            )
+        if self._pooling not in ("last", None):
+            raise InputError(
+                f"{self._owner}: stream: pooling is {self._pooling!r}, of all steps; expected "
+                'pooling="last" (or call predict on whole sequences)'
+            )
+        batch = positive_integer(f"{self._owner}: stream", "batch_size", batch_size)
+        chain = Sequential({"lstm": self.network_.lstm, "head": self.network_.head})
+        return SequenceStream(
+            self._owner,
+            chain.stream(batch),
+            self.scaling_,
+            self.missing,
+            self._decide,
+            getattr(self, "_probabilities", None),
+            batch,
+            chain.dtype,
+        )
+
+    # ------------------------------ files and other forms
+
+    @property
+    def network(self) -> Sequential:
+        """The model as a chain of layers: to write for other libraries, or to run without us.
+
+        ``scaling`` (a Linear; left out with ``scaling=None``), ``lstm``, ``head``, and of values
+        ``target``, which undoes their scaling. It takes the features as they are and gives logits
+        or values, equal to the model's but for rounding. The weights are shared. With
+        ``missing="mask"`` it takes 2F numbers: the features, their mean where one is missing, and
+        1 for each that is missing. With ``"fill"`` it takes features that have been filled.
+
+        Raises
+        ------
+        InputError
+            With ``pooling="mean"`` or ``"max"``, for which a chain has no layer.
+        """
+        self._fitted()
+        if self._pooling not in ("last", None):
+            raise InputError(
+                f"{self._owner}: network: pooling is {self._pooling!r}, for which a chain has no "
+                'layer; expected a model with pooling="last"'
+            )
+        layers: dict[str, Any] = {}
+        if self.scaling is not None:
+            layers["scaling"] = self._scaling_layer()
+        layers["lstm"] = Recurrent(self.network_.lstm, last=not self._steps)
+        layers["head"] = self.network_.head
+        return Sequential(layers | self._last_layers())
+
+    def _last_layers(self) -> dict[str, Any]:
+        return {}
+
+    def _target_layer(self) -> dict[str, Any]:
+        """Return the layer that undoes the scaling of values."""
+        scaling = self.target_scaling_
+        return {"target": diagonal(scaling.scale, scaling.center, self.dtype)}
+
+    def _target_config(self) -> dict[str, Any]:
+        """Return the scaling of values as JSON values."""
+        scaling = self.target_scaling_
+        return {"target_center": scaling.center.tolist(), "target_scale": scaling.scale.tolist()}
+
+    def _restore_target(self, learned: dict[str, Any]) -> None:
+        """Undo `_target_config`, with nothing believed."""
+        center, scale = (np.array(learned[f"target_{n}"], np.float64) for n in ("center", "scale"))
+        if (
+            center.ndim != 1
+            or center.shape != scale.shape
+            or not len(center)
+            or not np.isfinite([center, scale]).all()
+            or (scale <= 0).any()
+        ):
+            raise InputError(
+                f"{self._owner}: config: target_center and target_scale are no finite lists"
+            )
+        self.target_scaling_ = Scaling(center, scale, center)
+
+    def _scaling_layer(self) -> Linear:
+        size = width(self._features, self.missing)
+        center, scale = np.zeros(size), np.ones(size)
+        center[: self._features], scale[: self._features] = self.scaling_[:2]
+        return diagonal(1 / scale, -center / scale, self.dtype)
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The weights by name, shared: what is changed in place is what the model uses."""
+        self._fitted()
+        return self.network_.parameters
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments and what was learned beside the weights: JSON values, all of a file."""
+        self._fitted()
+        given = {name: _plain(value) for name, value in self.get_params().items()}
+        if not isinstance(given["random_state"], int):
+            given["random_state"] = None
+        if isinstance(given.get("class_weight"), dict):
+            given["class_weight"] = [
+                [_plain(label), float(weight)]
+                for label, weight in self.class_weight.items()  # type: ignore[attr-defined]
+            ]
+        names = getattr(self, "feature_names_in_", None)
+        given["dtype"] = np.dtype(self.dtype).name
+        return given | {
+            "learned": {
+                "features": self._features,
+                "columns": self._columns,
+                "names": None if names is None else list(names),
+                "center": self.scaling_.center.tolist(),
+                "scale": self.scaling_.scale.tolist(),
+                "mean": self.scaling_.mean.tolist(),
+                **self._learned(),
+            }
+        }
+
+    @classmethod
+    def from_parameters(cls, config: dict[str, Any], parameters: dict[str, Array]) -> Any:
+        """Make a model from its `config` and arrays, which are copied.
+
+        Raises
+        ------
+        InputError
+            If an argument is missing or unknown, or an array's name, shape or dtype disagrees.
+        """
+        owner = cls.__name__
+        names = {*cls._names(), "learned"}
+        if set(config) != names:
+            strange = sorted(set(config) ^ names)
+            raise InputError(
+                f"{owner}: config lacks, or should not have, {shown(', '.join(strange))}"
+            )
+        arguments = {name: value for name, value in config.items() if name != "learned"}
+        if isinstance(arguments.get("class_weight"), list):
+            arguments["class_weight"] = {
+                label: weight for label, weight in arguments["class_weight"]
+            }
+        model = cls(**arguments)
+        model._check({})
+        learned = dict(config["learned"])
+        features = positive_integer(owner, "features", learned["features"])
+        parts = []
+        for name in ("center", "scale", "mean"):
+            part = np.array(learned[name], np.float64)
+            if part.shape != (features,) or not np.isfinite(part).all():
+                raise InputError(f"{owner}: config: {name} is no list of {features} numbers")
+            parts.append(part)
+        if (parts[1] <= 0).any():
+            raise InputError(f"{owner}: config: scale has a number that is not above 0")
+        columns, feature_names = learned["columns"], learned["names"]
+        if columns is not None:
+            positive_integer(owner, "columns", columns)
+        model._features, model._columns = features, columns
+        count = features if columns is None else columns
+        if feature_names is not None:
+            if len(feature_names) != count or not all(isinstance(n, str) for n in feature_names):
+                raise InputError(f"{owner}: config: names is no list of {count} names")
+        model._restore({name: v for name, v in learned.items() if name not in _LEARNED})
+        # Nothing is made before the arrays are known to have the shapes that the config asks for.
+        dtype = floating_dtype(owner, model.dtype)
+        lstm_config = LSTM.config_of(**model._lstm_arguments())
+        wanted = LSTM.shapes_of(**model._lstm_arguments())
+        size = model.hidden_size * (2 if model.bidirectional else 1)
+        shapes: dict[str, tuple[int, ...]] = {f"lstm.{n}": shape for n, shape in wanted.items()}
+        shapes |= {"head.weight": (model._outputs(), size), "head.bias": (model._outputs(),)}
+        expected = {name: f"{dtype} {shape}" for name, shape in shapes.items()}
+        found = {name: f"{array.dtype} {array.shape}" for name, array in parameters.items()}
+        for name in sorted({*expected, *found}):
+            has, wants = found.get(name, "nothing"), expected.get(name, "nothing")
+            if has != wants:
+                raise InputError(f"{owner}: {shown(name, 60)} is {has}; expected {wants}")
+        own: dict[str, dict[str, Array]] = {"lstm": {}, "head": {}}
+        for name, array in parameters.items():
+            layer, _, short = name.partition(".")
+            own[layer][short] = array
+        lstm = LSTM.from_parameters(lstm_config, own["lstm"])
+        head_config = {
+            "input_size": size,
+            "output_size": model._outputs(),
+            "bias": True,
+            "dtype": dtype.name,
+        }
+        head = Linear.from_parameters(head_config, own["head"])
+        model.scaling_ = Scaling(*parts)
+        model.network_ = Network(lstm, head, model._pooling, model.dropout)
+        model.n_features_in_ = count
+        if feature_names is not None:
+            model.feature_names_in_ = np.array(feature_names, dtype=object)
+        return model
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one safetensors file; ``lk.load(path)`` reads it."""
+        store.save(path, self._owner, self.config, self.parameters)
+
+
+def diagonal(scale: Array, shift: Array, dtype: Any) -> Linear:
+    """Return a Linear that multiplies each number by its scale and adds its shift."""
+    layer = Linear(len(scale), len(scale), dtype=dtype, seed=0)
+    layer.parameters["weight"][...] = np.diag(scale)
+    layer.parameters["bias"][...] = shift
+    return layer
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
