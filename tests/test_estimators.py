@@ -299,7 +299,7 @@ def test_little_data_is_not_split():
     # Unless one says what to measure on.
     model.fit(X3[:40], SIGNS[:40], validation=(X3[40:], SIGNS[40:]))
     assert model.result_.best_loss is not None
-    with pytest.raises(InputError, match="validation is no pair"):
+    with pytest.raises(InputError, match="validation is a ndarray; expected a pair"):
         model.fit(X3, SIGNS, validation=X3)
 
 
@@ -428,6 +428,11 @@ def test_targets_that_cannot_be_used_are_refused_in_one_line():
         (np.full(48, "a"), "y has 1 class"),
         (SUMS, "Unknown label type: .*continuous"),
         (X3, "y should be a 1d array"),
+        (np.eye(3)[CLASSES], r"y has shape \(48, 3\); .*give y.argmax\(axis=1\)"),
+        (["a", np.nan] * 24, r"y\[1\] is nan among text; expected text alone"),
+        (["a", 1] * 24, r"y\[1\] is 1 among text"),
+        ({"a": 1}, "y is of type dict; expected an array or a list"),
+        (np.ma.masked_equal(CLASSES, 2), r"y\[2\] is masked"),
     ):
         with pytest.raises(InputError, match=words) as error:
             classifier().fit(X3, y)
@@ -438,6 +443,16 @@ def test_targets_that_cannot_be_used_are_refused_in_one_line():
         regressor().fit(X3, bad)
     with pytest.raises(InputError, match="y holds text"):
         regressor().fit(X3, np.array(["a"] * 48, object))
+    with pytest.raises(InputError, match=r"y holds text, such as 'up'.*SequenceClassifier"):
+        regressor().fit(X3, SIGNS)
+    for validation, words in (
+        ((X3, np.full(48, "z")), r"validation: y\[0\] is 'z'; expected one of"),
+        ((X3[:, :, :1], SIGNS), "validation: X has 1 features"),
+    ):
+        with pytest.raises(InputError, match=f"^SequenceClassifier: {words}"):
+            classifier().fit(X3, SIGNS, validation=validation)
+    with pytest.raises(InputError, match=r"progress is True; expected lstmkit.progress.Progress"):
+        classifier().fit(X3, SIGNS, progress=True)
     with pytest.warns(UserWarning, match="A column-vector y was passed"):
         classifier(epochs=1).fit(X3, SIGNS[:, None])
     with pytest.raises(TypeError, match=r"fit\(\) got an unexpected keyword argument 'weights'"):
@@ -657,6 +672,28 @@ def test_parameters_are_got_set_and_shown():
     assert repr(lk.SequenceRegressor(8, dtype="float64")) == (
         "SequenceRegressor(hidden_size=8, dtype='float64')"
     )
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": 9}, {"missing": "mask"}, {"pooling": "mean"}, {"scaling": None}]
+)
+def test_a_model_is_not_used_with_arguments_that_it_was_not_made_with(change, tmp_path):
+    model = classifier(epochs=1).fit(X3, SIGNS)
+    before = {name: getattr(model, name) for name in change}
+    model.set_params(**change, epochs=2)
+    ((name, value),) = change.items()
+    words = f"{name} is {value!r} and the model was fitted with {before[name]!r}; call fit again"
+    for use in (
+        lambda: model.predict(X3),
+        lambda: model.save(tmp_path / "model.safetensors"),
+        lambda: model.partial_fit(X3, SIGNS),
+        model.stream,
+    ):
+        with pytest.raises(InputError, match=words):
+            use()
+    assert not list(tmp_path.iterdir())
+    model.set_params(**before).predict(X3)
+    model.set_params(**change).fit(X3, SIGNS).predict(X3)
 
 
 def test_scikit_learn_knows_what_it_is():

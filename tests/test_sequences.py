@@ -250,3 +250,20 @@ def test_values_of_steps_past_an_end_are_masked():
     batch = batches.batch(0)
     np.testing.assert_array_equal(batch.mask, [[True, True, False], [True, True, True]])
     assert batch.count == 5
+
+
+def test_what_is_masked_is_missing_and_a_column_may_hold_sequences():
+    table = sequences.read("model", np.ma.masked_equal(np.arange(6).reshape(2, 3), 4))
+    np.testing.assert_array_equal(table.values[:, 0], [0, 1, 2, 3, np.nan, 5])
+    ragged = sequences.read("model", [np.ma.masked_equal([1.0, 2.0], 2.0), np.ones(3)])
+    np.testing.assert_array_equal(ragged.values[:, 0], [1, np.nan, 1, 1, 1])
+    for column in (pd.Series([np.ones(2), np.zeros(3)]), pl.Series([[1.0, 1.0], [0.0] * 3])):
+        found = sequences.read("model", column)
+        assert found.lengths.tolist() == [2, 3]
+        assert found.values[:, 0].tolist() == [1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["M8[D]", "m8[D]"])
+def test_times_and_spans_of_time_are_no_numbers(kind):
+    with pytest.raises(InputError, match=r"X, column 0, row 0 is .*\(take the column out"):
+        sequences.read("model", np.arange(6).reshape(2, 3).astype(kind))

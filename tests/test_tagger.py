@@ -152,9 +152,9 @@ def test_a_share_of_many_sequences_is_held_out():
         ({}, BITS, r"y\[0\] has shape \(1, 2\)"),
         ({}, [np.full(n, "a") for n in LENGTHS], "y has 1 class, 'a'"),
         ({}, VALUES, "Unknown label type"),
-        ({"task": "labels"}, VALUES, r"y is .* expected 0 or 1"),
+        ({"task": "labels"}, VALUES, r"y\[0\]\[0\], column 0 is .* expected 0 or 1"),
         ({"task": "value"}, RAGGED_TAGS, "y has dtype|y holds text"),
-        ({"task": "value"}, [v * np.nan for v in VALUES], "y is nan in row 0"),
+        ({"task": "value"}, [v * np.nan for v in VALUES], r"y\[0\]\[0\] is nan"),
         ({"task": "many"}, BITS, "task is 'many'"),
         ({"task": "labels", "class_weight": "balanced"}, BITS, "class_weight is given with task"),
     ],
@@ -189,3 +189,25 @@ def test_yes_or_no_labels_are_learned_by_their_sum_over_a_step():
         task="labels", epochs=1, batch_size=40, learning_rate=1e-12, validation_fraction=None
     ).fit(RAGGED, BITS)
     assert model.result_.history[0]["loss"] == pytest.approx(model.loss(RAGGED, BITS), rel=1e-5)
+
+
+def test_a_target_that_is_wrong_is_named_by_sequence_and_step():
+    X = [np.ones((2, 1)), np.ones((3, 1))]
+    for task, y, words in (
+        ("label", [["a", "b"], ["a", "b", 1]], r"y\[1\]\[2\] is 1 among text"),
+        ("label", [[0.0, 1.0], [0.0, np.nan, 1.0]], r"y\[1\]\[1\] is nan, which is missing"),
+        ("label", [[0.0, 1.0], [0.0, 0.5, 1.0]], r'y\[1\]\[1\] is 0.5.*take task="value"'),
+        ("label", [[0, 1], np.array([0, None, 1])], r"y\[1\]\[1\] is None"),
+        ("label", "up", "y is 'up'; expected one for each"),
+        ("value", [["a", "b"], ["a", "b", "c"]], r"y holds text, such as 'a'.*task=\"label\""),
+        ("labels", [[[0, 1]] * 2, [[0, 1], [0, 1], [0, 2]]], r"y\[1\]\[2\], column 1 is 2;"),
+    ):
+        with pytest.raises(InputError, match=words) as error:
+            lk.SequenceTagger(2, task=task, epochs=1).fit(X, y)
+        assert "\n" not in str(error.value)
+    model = lk.SequenceTagger(2, task="labels", epochs=1).fit(X, [[[0, 1]] * 2, [[0, 1]] * 3])
+    with pytest.raises(InputError, match="y has 1 columns; expected 2, as in fit"):
+        model.score(X, [[0, 1], [0, 1, 1]])
+    model = lk.SequenceTagger(2, epochs=1).fit(X, [["a", "b"], ["a", "b", "a"]])
+    with pytest.raises(InputError, match=r"y\[1\]\[0\] is 'z'; expected one of the classes a, b"):
+        model.loss(X, [["a", "b"], ["z", "b", "a"]])

@@ -15,6 +15,7 @@ import numpy as np
 
 from lstmkit import optimizers, training
 from lstmkit.layers import LSTM, Linear
+from lstmkit.progress import Progress
 from lstmkit.shapes import (
     Array,
     InputError,
@@ -121,6 +122,7 @@ class Estimator(Fitted):
             data, encoded, held_out = self._split(data, encoded, rng)
         self.scaling_ = Scaling.learn(self._owner, data.values, self.scaling)
         self.network_ = self._network(rng)
+        self._note()
         seeds = rng.integers(2**32, size=2)
         batches = self._batches(data, encoded, int(seeds[0]))
         every = batches.steps_per_epoch
@@ -166,8 +168,10 @@ class Estimator(Fitted):
             self._rng = np.random.default_rng(self._seed())
             self.scaling_ = Scaling.learn(self._owner, data.values, self.scaling)
             self.network_ = self._network(self._rng)
+            self._note()
             self._memory = None
         else:
+            self._fitted()
             self._same_features(data)
             encoded = self._targets(y, data)
         rng = getattr(self, "_rng", None) or np.random.default_rng(self._seed())
@@ -216,13 +220,27 @@ class Estimator(Fitted):
         for name in options:
             if name not in options_of:
                 raise TypeError(f"{owner}.fit() got an unexpected keyword argument {name!r}")
+        progress = options.get("progress")
+        if progress is not None and not isinstance(progress, Progress):
+            raise InputError(
+                f"{owner}: progress is {shown(repr(progress), 60)}; expected "
+                "lstmkit.progress.Progress(), or None for silence"
+            )
 
     def _validation(self, given: Any) -> tuple[Sequences, Array]:
         if not isinstance(given, tuple | list) or len(given) != 2:
-            raise InputError(f"{self._owner}: validation is no pair (X, y)")
-        data = self._read(given[0])
-        self._same_features(data)
-        return data, self._targets(given[1], data)
+            many = f" of {len(given)}" if isinstance(given, tuple | list) else ""
+            raise InputError(
+                f"{self._owner}: validation is a {type(given).__name__}{many}; expected a pair "
+                "(X, y)"
+            )
+        try:
+            data = self._read(given[0])
+            self._same_features(data)
+            return data, self._targets(given[1], data)
+        except InputError as error:  # which of the two X and y it speaks of
+            said = str(error).removeprefix(f"{self._owner}: ")
+            raise type(error)(f"{self._owner}: validation: {said}") from None
 
     def _split(
         self, data: Sequences, encoded: Array, rng: np.random.Generator

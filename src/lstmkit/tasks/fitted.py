@@ -22,6 +22,8 @@ _LSTM_ARGUMENTS = (
     "hidden_size num_layers bidirectional dropout recurrent_dropout zoneout layer_norm peepholes "
     "coupled_gates dtype"
 ).split()
+# What a model is made with: after `fit` another value of these would belong to another model.
+_MADE_WITH = (*_LSTM_ARGUMENTS, "pooling", "scaling", "missing", "task")
 _LEARNED = ("features", "columns", "names", "center", "scale", "mean")
 
 
@@ -81,7 +83,19 @@ class Fitted(Parameters):
             raise not_fitted()(
                 f"{self._owner}: the model knows nothing yet; call fit or lk.load first"
             )
+        for name, value in self._made_with.items():
+            now = getattr(self, name)
+            if now is not value and repr(now) != repr(value):
+                raise InputError(
+                    f"{self._owner}: {name} is {shown(repr(now), 60)} and the model was fitted "
+                    f"with {shown(repr(value), 60)}; call fit again, or set it back"
+                )
         return self
+
+    def _note(self) -> None:
+        """Keep what the model is made with."""
+        known = vars(self)
+        self._made_with = {name: known[name] for name in _MADE_WITH if name in known}
 
     # ------------------------------ what a kind of estimator says of itself
 
@@ -409,6 +423,7 @@ class Fitted(Parameters):
         head = Linear.from_parameters(head_config, own["head"])
         model.scaling_ = Scaling(*parts)
         model.network_ = Network(lstm, head, model._pooling, model.dropout)
+        model._note()
         model.n_features_in_ = count
         if feature_names is not None:
             model.feature_names_in_ = np.array(feature_names, dtype=object)

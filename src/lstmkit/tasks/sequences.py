@@ -124,11 +124,13 @@ def read(owner: str, X: Any, name: str = "X") -> Sequences:
         )
     if isinstance(X, list | tuple) and len(X) and _is_sequence(X[0]):
         return _ragged(owner, name, X)
+    if is_series(X):  # a column of a frame, whose entries may be sequences
+        X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1 and len(X):
         if _is_sequence(X[0]) or isinstance(X[0], list | tuple):
             return _ragged(owner, name, list(X))
     try:
-        array = np.asarray(X)
+        array = _array(X)
     except ValueError:  # nested lists of different lengths
         return _ragged(owner, name, list(X))
     if array.ndim == 0:
@@ -175,7 +177,7 @@ def _ragged(owner: str, name: str, given: Sequence[Any]) -> Sequences:
             names = own
         else:
             try:
-                array = numbers(owner, place, np.asarray(one))
+                array = numbers(owner, place, _array(one))
             except ValueError as error:
                 if isinstance(error, InputError):
                     raise
@@ -218,9 +220,19 @@ def _not_empty(owner: str, name: str, shape: Any, count: int, steps: int, featur
             )
 
 
+def _array(X: Any) -> Array:
+    return X if isinstance(X, np.ma.MaskedArray) else np.asarray(X)  # which would lose the mask
+
+
 def numbers(owner: str, name: str, array: Array) -> Array:
     """Return an array of floats, nan for None, or say which entry is no number."""
     kind = array.dtype.kind
+    if isinstance(array, np.ma.MaskedArray):  # what is masked is missing
+        array = np.ma.filled(array.astype(np.float64), np.nan)
+        kind = "f"
+    if kind in "mM" and array.size:
+        index, value = next(np.ndenumerate(array))
+        raise _no_number(owner, name, _where(index), value)
     if kind in "buif":
         wide = array.dtype.itemsize > 4 or kind != "f"
         return np.ascontiguousarray(array, np.float64 if wide else np.float32)
@@ -265,11 +277,14 @@ def _where(index: tuple[int, ...]) -> str:
 def _no_number(owner: str, name: str, where: str, value: Any) -> InputError:
     said = f"{owner}: {name}, {where} is {shown(repr(value), 60)}"
     if isinstance(value, str | bytes):
-        return InputError(f"{said}; expected a number (take the column out, or give it as numbers)")
+        return InputError(f"{said}; expected a number ({_TAKE_OUT})")
     return InputTypeError(
         f"{said}, of type {type(value).__name__}; the argument must be an array without strings, "
-        "each entry a number"
+        f"each entry a number ({_TAKE_OUT})"
     )
+
+
+_TAKE_OUT = "take the column out, or give it as numbers"
 
 
 def check_finite(owner: str, data: Sequences, missing: bool, name: str = "X") -> None:
@@ -333,8 +348,8 @@ def _of_frame(owner: str, name: str, frame: Any) -> tuple[Array, list[str] | Non
         ) from None
     except ValueError as error:  # columns that have the same name
         raise InputError(
-            f"{owner}: {name} cannot be read ({shown(error)}); expected columns with names of "
-            "their own"
+            f"{owner}: {name} cannot be read ({shown(' '.join(str(error).split()))}); expected "
+            "columns with names of their own"
         ) from None
     for column, key in enumerate(opened.columns):
         series = opened[:, column]

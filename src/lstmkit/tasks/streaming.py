@@ -73,9 +73,11 @@ class SequenceStream:
         wrong = np.isinf(x) if self._missing != "error" else ~np.isfinite(x)
         if wrong.any():
             row, column = (int(k) for k in np.argwhere(wrong)[0])
+            missing = np.isnan(x[row, column])
+            remedy = 'a model with missing="mask" or "fill"' if missing else "leave the step out"
             raise InputError(
                 f"{self._owner}: x_t is {x[row, column]} in column {column}, row {row}; expected "
-                'finite numbers (or a model with missing="mask" or "fill")'
+                f"finite numbers ({remedy})"
             )
         scaled = self._scaling.apply(x, self._dtype)
         if self._missing == "fill":

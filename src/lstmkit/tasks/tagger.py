@@ -144,29 +144,29 @@ class SequenceTagger(Estimator):
         owner = self._owner
         given = targets.one_a_step(owner, y, data.lengths, self.task != "label")
         if self.task == "label":
-            labels = targets.labels(owner, given)
+            labels = targets.labels(owner, given, data.lengths)
             known = labels if classes is None else targets.labels(owner, np.asarray(classes))
             self.classes_ = targets.classes_in(owner, known)
-            encoded = targets.encode(owner, labels, self.classes_)
+            encoded = targets.encode(owner, labels, self.classes_, data.lengths)
             targets.weights_of(owner, self.class_weight, self.classes_, encoded)
             return encoded
         self._one_column = given.ndim == 1
         self._columns_of_y = 1 if given.ndim == 1 else given.shape[1]
         if self.task == "value":
-            values = targets.values(owner, given).reshape(len(given), -1)
+            values = targets.values(owner, given, data.lengths).reshape(len(given), -1)
             self.target_scaling_ = Scaling.learn(owner, values, "standard", "y")
-        return self._encoded(given)
+        return self._encoded(given, data)
 
     def _targets(self, y: Any, data: Sequences) -> Array:
         given = targets.one_a_step(self._owner, y, data.lengths, self.task != "label")
         if self.task == "label":
-            return targets.encode(self._owner, given, self.classes_)
-        return self._encoded(given)
+            return targets.encode(self._owner, given, self.classes_, data.lengths)
+        return self._encoded(given, data)
 
-    def _encoded(self, given: Array) -> Array:
+    def _encoded(self, given: Array, data: Sequences) -> Array:
         """Return values or yes-or-no labels (tokens, K) as the loss takes them."""
         owner = self._owner
-        values = targets.values(owner, given).reshape(len(given), -1)
+        values = targets.values(owner, given, data.lengths).reshape(len(given), -1)
         if values.shape[1] != self._columns_of_y:
             raise InputError(
                 f"{owner}: y has {values.shape[1]} columns; expected "
@@ -174,13 +174,7 @@ class SequenceTagger(Estimator):
             )
         if self.task == "value":
             return self.target_scaling_.apply(values, np.float64)
-        wrong = np.argwhere((values != 0) & (values != 1))
-        if len(wrong):
-            row, column = (int(k) for k in wrong[0])
-            raise InputError(
-                f"{owner}: y is {values[row, column]:g} in column {column} of step {row} of all; "
-                'expected 0 or 1 with task="labels"'
-            )
+        targets.on_or_off(owner, values, data.lengths)
         return values
 
     def _outputs(self) -> int:
@@ -260,9 +254,12 @@ class SequenceTagger(Estimator):
         found, data = self._run(X)
         given = targets.one_a_step(self._owner, y, data.lengths, self.task != "label")
         answers = self._decide(found)
+        if self.task == "label":
+            return float(np.mean(answers == given))
+        encoded = self._encoded(given, data)  # which looks at it
         if self.task == "value":
-            return targets.r_squared(targets.values(self._owner, given), answers)
-        return float(np.mean(answers == given))
+            return targets.r_squared(targets.values(self._owner, given, data.lengths), answers)
+        return float(np.mean(answers.reshape(encoded.shape) == encoded))
 
     def loss(self, X: Any, y: Any) -> float:
         """Return the mean loss a step of new data, without class weights.

@@ -31,6 +31,8 @@ def one_each(owner: str, y: Any, count: int, columns: bool = False) -> Array:
         array = array[:, 0]
     if array.ndim != 1 and not (columns and array.ndim == 2 and array.shape[1]):
         shape = "(n,) or (n, targets)" if columns else "(n,); y should be a 1d array"
+        if array.ndim == 2 and not columns:
+            shape += " (of rows of 0 and 1 give y.argmax(axis=1))"
         raise InputError(f"{owner}: y has shape {array.shape}; expected {shape}")
     if len(array) != count:
         raise InputError(
@@ -48,9 +50,12 @@ def one_a_step(owner: str, y: Any, lengths: NDArray[np.int64], columns: bool) ->
         If a sequence's targets are not as many as its steps, or of another shape than the others'.
     """
     _not_none(owner, y)
-    rows = list(y) if not isinstance(y, np.ndarray) else y
-    if np.ndim(y) == 0 if isinstance(y, np.ndarray) else not isinstance(y, list | tuple):
-        rows = list(np.asarray(y))  # a frame, or what else turns into an array
+    _not_one(owner, y)
+    rows = y
+    if not isinstance(y, list | tuple):
+        rows = np.asarray(y)  # a frame, or what else turns into an array
+        if not rows.ndim:
+            raise _no_array(owner, y)
     if len(rows) != len(lengths):
         raise InputError(
             f"{owner}: y has {len(rows)} entries and X {len(lengths)} sequences; expected one "
@@ -59,7 +64,7 @@ def one_a_step(owner: str, y: Any, lengths: NDArray[np.int64], columns: bool) ->
     ranks = (1, 2) if columns else (1,)
     found: list[Array] = []
     for k, (one, length) in enumerate(zip(rows, lengths, strict=True)):
-        array = np.asarray(one)
+        array = _as_array(owner, one, f"y[{k}]")
         if array.ndim not in ranks or len(array) != length:
             tail = " or (steps, columns)" if columns else ""
             raise InputError(
@@ -75,8 +80,20 @@ def one_a_step(owner: str, y: Any, lengths: NDArray[np.int64], columns: bool) ->
     return np.concatenate(found)
 
 
-def labels(owner: str, array: Array) -> Array:
-    """Return labels: booleans, whole numbers or text, or say why they are none."""
+def _named(k: Any, lengths: NDArray[np.int64] | None) -> str:
+    """Say which target it is: of flat steps' the sequence and the step."""
+    if lengths is None:
+        return f"y[{int(k)}]"
+    ends = np.cumsum(lengths)
+    sequence = int(np.searchsorted(ends, k, side="right"))
+    return f"y[{sequence}][{int(k) - int(ends[sequence] - lengths[sequence])}]"
+
+
+def labels(owner: str, array: Array, lengths: NDArray[np.int64] | None = None) -> Array:
+    """Return labels: booleans, whole numbers or text, or say why they are none.
+
+    ``lengths`` are those of the sequences, where there is a label for each step.
+    """
     kind = array.dtype.kind
     if kind == "c":
         raise InputError(f"{owner}: Complex data not supported: y has dtype {array.dtype}")
@@ -86,19 +103,23 @@ def labels(owner: str, array: Array) -> Array:
             value = array[wrong[0]]
             what = "is missing" if np.isnan(value) else "is continuous"
             raise InputError(
-                f"{owner}: Unknown label type: y[{wrong[0]}] is {value}, which {what}; expected "
-                "classes (for values take SequenceRegressor)"
+                f"{owner}: Unknown label type: {_named(wrong[0], lengths)} is {value}, which "
+                f"{what}; expected classes ({_remedy(value, lengths)})"
             )
         if np.isinf(array).any():
-            raise InputError(f"{owner}: y[{int(np.argmax(np.isinf(array)))}] is infinite")
+            raise InputError(
+                f"{owner}: {_named(np.argmax(np.isinf(array)), lengths)} is infinite; expected "
+                "classes (leave the sequence out)"
+            )
     elif kind == "O":
         for k, value in enumerate(array):
             if not isinstance(value, str | int | np.integer | np.bool_) and not (
                 isinstance(value, float | np.floating) and float(value).is_integer()
             ):
                 raise InputError(
-                    f"{owner}: Unknown label type: y[{k}] is {shown(repr(value), 60)}; expected "
-                    "text or whole numbers"
+                    f"{owner}: Unknown label type: {_named(k, lengths)} is "
+                    f"{shown(repr(value), 60)}; expected text or whole numbers "
+                    "(leave the sequence out)"
                 )
         if len({isinstance(value, str) for value in array}) > 1:
             raise InputError(
@@ -109,6 +130,13 @@ def labels(owner: str, array: Array) -> Array:
             f"{owner}: Unknown label type: y has dtype {array.dtype}; expected text or numbers"
         )
     return array
+
+
+def _remedy(value: Any, lengths: NDArray[np.int64] | None) -> str:
+    if np.isnan(value):
+        return "leave the sequence out"
+    what = "SequenceRegressor" if lengths is None else 'task="value"'
+    return f"for values take {what}"
 
 
 def classes_in(owner: str, known: Array) -> Array:
@@ -124,7 +152,9 @@ def classes_in(owner: str, known: Array) -> Array:
     return classes
 
 
-def encode(owner: str, array: Array, classes: Array) -> NDArray[np.int64]:
+def encode(
+    owner: str, array: Array, classes: Array, lengths: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Return the number of each label among the classes, which are sorted.
 
     Raises
@@ -140,31 +170,55 @@ def encode(owner: str, array: Array, classes: Array) -> NDArray[np.int64]:
     if not np.all(right):
         where = int(np.argmin(right))
         raise InputError(
-            f"{owner}: y[{where}] is {shown(repr(array.tolist()[where]), 60)}; expected one of "
-            f"the classes {shown(', '.join(map(str, classes)), 100)}"
+            f"{owner}: {_named(where, lengths)} is {shown(repr(array.tolist()[where]), 60)}; "
+            f"expected one of the classes {shown(', '.join(map(str, classes)), 100)}"
         )
     return places.astype(np.int64)
 
 
-def values(owner: str, array: Array) -> Array:
-    """Return numbers as float64, all finite, or say which is not."""
+def values(owner: str, array: Array, lengths: NDArray[np.int64] | None = None) -> Array:
+    """Return numbers as float64, all finite, or say which is not; ``lengths`` as for `labels`."""
     if array.dtype.kind == "c":
         raise InputError(f"{owner}: Complex data not supported: y has dtype {array.dtype}")
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError):
-            raise InputError(f"{owner}: y holds text; expected numbers") from None
+            raise InputError(
+                f"{owner}: y holds text, or what else is no number; expected numbers (for classes "
+                f"take {_classes(lengths)})"
+            ) from None
+    if array.dtype.kind in "US" and array.size:
+        raise InputError(
+            f"{owner}: y holds text, such as {shown(repr(array.flat[0].item()), 60)}; expected "
+            f"numbers (for classes take {_classes(lengths)})"
+        )
     array = real_array(owner, "y", array, array.shape, np.float64)
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         place = tuple(int(k) for k in wrong[0])
         column = f", column {place[1]}" if len(place) > 1 else ""
-        raise InputError(
-            f"{owner}: y is {array[place]} in row {place[0]}{column}; expected finite numbers "
-            "(leave the sequence out)"
-        )
+        value = array[place]
+        where = f"y is {value} in row {place[0]}{column}"
+        if lengths is not None:
+            where = f"{_named(place[0], lengths)}{column} is {value}"
+        raise InputError(f"{owner}: {where}; expected finite numbers (leave the sequence out)")
     return array
+
+
+def on_or_off(owner: str, array: Array, lengths: NDArray[np.int64]) -> None:
+    """Raise unless values (tokens, K) are all 0 or 1."""
+    wrong = np.argwhere((array != 0) & (array != 1))
+    if len(wrong):
+        row, column = (int(k) for k in wrong[0])
+        raise InputError(
+            f"{owner}: {_named(row, lengths)}, column {column} is {array[row, column]:g}; "
+            'expected 0 or 1 with task="labels"'
+        )
+
+
+def _classes(lengths: NDArray[np.int64] | None) -> str:
+    return "SequenceClassifier" if lengths is None else 'task="label"'
 
 
 def weights_of(owner: str, given: Any, classes: Array, encoded: Array) -> Array | None:
@@ -223,13 +277,47 @@ def real_weight(owner: str, label: Any, weight: Any) -> float:
 
 def _array(owner: str, y: Any) -> Array:
     _not_none(owner, y)
-    if isinstance(y, str | bytes) or np.isscalar(y):
-        raise InputError(f"{owner}: y is {shown(repr(y), 60)}; expected one for each sequence")
+    _not_one(owner, y)
+    array = _as_array(owner, y, "y")
+    if not array.ndim:
+        raise _no_array(owner, y)
+    return array
+
+
+def _as_array(owner: str, y: Any, name: str) -> Array:
+    """Return an array with nothing lost: neither a mask, nor that a list mixes text and numbers."""
     try:
         array = np.asarray(y)
     except ValueError:
-        raise InputError(f"{owner}: y is a ragged nested list; expected (n,)") from None
+        raise InputError(
+            f"{owner}: {name} is a ragged nested list; expected one target for each"
+        ) from None
+    if isinstance(y, np.ma.MaskedArray) and np.ma.getmaskarray(y).any():
+        place = np.argwhere(np.ma.getmaskarray(y))[0]
+        raise InputError(
+            f"{owner}: {name}[{', '.join(map(str, place))}] is masked; expected one target for "
+            "each (leave the sequence out)"
+        )
+    if array.dtype.kind == "U" and isinstance(y, list | tuple) and array.ndim == 1:
+        for k, one in enumerate(y):
+            if not isinstance(one, str):  # NumPy has made text of it
+                raise InputError(
+                    f"{owner}: Unknown label type: {name}[{k}] is {shown(repr(one), 60)} among "
+                    "text; expected text alone, or numbers alone (leave out what is missing)"
+                )
     return array
+
+
+def _not_one(owner: str, y: Any) -> None:
+    if isinstance(y, str | bytes) or np.isscalar(y):
+        raise InputError(f"{owner}: y is {shown(repr(y), 60)}; expected one for each sequence")
+
+
+def _no_array(owner: str, y: Any) -> InputError:
+    return InputError(
+        f"{owner}: y is of type {type(y).__name__}; expected an array or a list, one for each "
+        "sequence"
+    )
 
 
 def _not_none(owner: str, y: Any) -> None:
