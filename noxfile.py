@@ -154,7 +154,7 @@ def pictureless(session: nox.Session) -> None:
 
 @nox.session
 def frameworkless(session: nox.Session) -> None:
-    """With NumPy and safetensors alone, checkpoints of PyTorch open, run and step."""
+    """NumPy and safetensors alone: PyTorch's checkpoints run, estimators learn and forecast."""
     needs = [need for need in PROJECT["dependencies"] if need.startswith(("numpy", "safetensors"))]
     session.install(*needs)
     session.install("--no-deps", ".")

@@ -93,6 +93,23 @@ def test_last_is_the_end_of_reading_of_each_direction_and_the_last_step_a_place(
     np.testing.assert_array_equal(lk.LastStep()(y), y[:, -1])
 
 
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_pooling_is_over_the_steps_that_count(how):
+    model = lk.Sequential({"a": lstm(3, 4), "b": lk.Pooling(how)})
+    x, mask = numbers(6, 7, 3), np.random.default_rng(1).random((6, 7)) < 0.6
+    mask[0], mask[1] = False, True
+    pooled, _ = model(x, mask=mask)
+    y, _ = lk.Sequential({"a": lstm(3, 4)})(x, mask=mask)
+    assert not pooled[0].any()
+    for n in range(1, 6):
+        np.testing.assert_allclose(pooled[n], getattr(y[n, mask[n]], how)(axis=0), atol=1e-12)
+    whole = getattr(lstm(3, 4)(x)[0], how)(axis=1)
+    np.testing.assert_allclose(model(x)[0], whole, atol=1e-12)
+    again = lk.Sequential.from_parameters(model.config, model.parameters)
+    np.testing.assert_array_equal(again(x, mask=mask)[0], pooled)
+    assert repr(again) == f"Sequential(a: LSTM(3, 4), b: Pooling({how!r}))"
+
+
 @pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave"])
 def test_two_links_side_by_side_are_a_bidirectional_layer(merge):
     both = lstm(3, 4, bidirectional=True)
@@ -300,6 +317,17 @@ def test_a_saved_chain_comes_back(tmp_path):
         (
             lambda: lk.Sequential({"a": lk.Recurrent(lstm(3, 4), backwards=True)}).stream(),
             "'a' reads from the end",
+        ),
+        (lambda: lk.Pooling("sum"), "pooling: how is 'sum'"),
+        (
+            lambda: lk.Sequential({"a": lstm(3, 4), "b": lk.Pooling("max")}).stream(),
+            "'b' pools all steps",
+        ),
+        (
+            lambda: lk.Sequential(
+                {"a": lstm(3, 4), "b": lk.Pooling("max"), "c": lk.Pooling("max")}
+            )(numbers(1, 2, 3)),
+            "'c' gets",
         ),
         (
             lambda: (

@@ -16,6 +16,7 @@ from lstmkit.layers import (
     LastStep,
     Linear,
     Masking,
+    Pooling,
     Recurrent,
     Sequential,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "LastStep",
     "Linear",
     "Masking",
+    "Pooling",
     "Recurrent",
     "SequenceClassifier",
     "SequenceRegressor",

@@ -15,7 +15,7 @@ import numpy as np
 
 from lstmkit.formats.base import Model
 from lstmkit.formats.detect import Format, recognize
-from lstmkit.layers import LSTM, Activation, Bidirectional, Embedding, Linear, Sequential
+from lstmkit.layers import LSTM, Activation, Bidirectional, Embedding, Linear, Pooling, Sequential
 from lstmkit.shapes import Array, InputError
 
 PathLike = str | os.PathLike[str]
@@ -155,6 +155,8 @@ def _torch_layer(torch: Any, layer: Any, own: dict[str, Any]) -> Callable[[Any],
         if layer.function in ("relu", "tanh", "sigmoid"):
             return lambda y: getattr(torch, str(layer.function))(y)
         raise NotRun(f"a state dict does not hold {layer.function}")
+    if isinstance(layer, Pooling):
+        return lambda y: y.mean(dim=1) if layer.how == "mean" else y.amax(dim=1)
     if isinstance(layer, Embedding):
         module = torch.nn.Embedding(layer.num_embeddings, layer.size)
     elif isinstance(layer, Linear):

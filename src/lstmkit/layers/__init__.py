@@ -1,7 +1,7 @@
 """Layers: each a ``forward`` beside its exact ``backward``; and chains of them, for inference."""
 
 from lstmkit.layers.feedforward import Dropout, Embedding, Linear
-from lstmkit.layers.inference import Activation, LastStep, Masking
+from lstmkit.layers.inference import Activation, LastStep, Masking, Pooling
 from lstmkit.layers.lstm import LSTM, Trace
 from lstmkit.layers.recurrent import Bidirectional, Recurrent
 from lstmkit.layers.sequential import Sequential
@@ -15,6 +15,7 @@ __all__ = [
     "LastStep",
     "Linear",
     "Masking",
+    "Pooling",
     "Recurrent",
     "Sequential",
     "Trace",

@@ -1,4 +1,4 @@
-"""Links of a chain without weights: Activation, Masking, LastStep. For inference."""
+"""Links of a chain without weights: Activation, Masking, LastStep, Pooling. For inference."""
 
 from __future__ import annotations
 
@@ -90,3 +90,38 @@ class LastStep:
         last: Array = y[np.arange(len(y)), place]
         last[~mask.any(axis=1)] = 0
         return last
+
+
+class Pooling:
+    """From ``(N, T, F)`` to ``(N, F)``: mean or maximum over the steps that are not masked.
+
+    Parameters
+    ----------
+    how : {"mean", "max"}
+
+    Examples
+    --------
+    >>> y = np.array([[[1.0, 5.0], [3.0, 2.0]]])
+    >>> Pooling("mean")(y).tolist(), Pooling("max")(y).tolist()
+    ([[2.0, 3.5]], [[3.0, 5.0]])
+    """
+
+    def __init__(self, how: str) -> None:
+        self.how = one_of("pooling", "how", how, POOLINGS)
+
+    def __call__(self, y: Array, mask: NDArray[np.bool_] | None = None) -> Array:
+        """Return what is pooled; 0 where a sequence has no step."""
+        if mask is None:
+            mask = np.ones(y.shape[:2], bool)
+        there = mask[..., None]
+        pooled: Array
+        if self.how == "mean":
+            count = np.maximum(mask.sum(axis=1), 1).astype(y.dtype)
+            pooled = y.sum(axis=1, where=there) / count[:, None]
+        else:
+            pooled = y.max(axis=1, where=there, initial=-np.inf)
+            pooled[~mask.any(axis=1)] = 0
+        return pooled
+
+
+POOLINGS = ("mean", "max")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from lstmkit.cell import DEFAULT_ACTIVATIONS
 from lstmkit.layers.feedforward import Embedding, Linear
-from lstmkit.layers.inference import Activation, LastStep, Masking
+from lstmkit.layers.inference import Activation, LastStep, Masking, Pooling
 from lstmkit.layers.lstm import LSTM
 from lstmkit.layers.recurrent import Bidirectional, Recurrent
 from lstmkit.shapes import Array, InputError
@@ -28,7 +28,8 @@ PARTS: dict[str, Any] = {
     "learn_initial_state": False,
     "bfloat16": False,
 }
-Layer = Embedding | Recurrent | Bidirectional | Linear | Activation | Masking | LastStep
+Layer = Embedding | Recurrent | Bidirectional | Linear | Activation | Masking | LastStep | Pooling
+WEIGHTLESS = Activation | Masking | LastStep | Pooling
 
 
 def describe(layer: Layer) -> str:
@@ -44,6 +45,8 @@ def describe(layer: Layer) -> str:
         return f"Masking({layer.value:g})"
     if isinstance(layer, LastStep):
         return "LastStep()"
+    if isinstance(layer, Pooling):
+        return f"Pooling({layer.how!r})"
     if isinstance(layer, Bidirectional):
         both = f"{describe(layer.forward)}, {describe(layer.backward)}"
         return f"Bidirectional({both}, {layer.merge!r})"
@@ -71,14 +74,14 @@ def variants(lstm: LSTM) -> list[str]:
 
 def parameters_of(layer: Layer) -> dict[str, Array]:
     """Return the layer's own arrays by their short names."""
-    return {} if isinstance(layer, Activation | Masking | LastStep) else layer.parameters
+    return {} if isinstance(layer, WEIGHTLESS) else layer.parameters
 
 
 def sizes_of(layer: Layer) -> tuple[int | None, int | None]:
     """Return how many numbers a step has before and after it; None where it does not matter."""
     if isinstance(layer, Embedding):
         return None, layer.size
-    if isinstance(layer, Activation | Masking | LastStep):
+    if isinstance(layer, WEIGHTLESS):
         return None, None
     return layer.input_size, layer.output_size
 
@@ -93,6 +96,8 @@ def config_of(layer: Layer) -> dict[str, Any]:
         return {"function": list(function) if isinstance(function, tuple) else function}
     if isinstance(layer, Masking):
         return {"value": layer.value}
+    if isinstance(layer, Pooling):
+        return {"how": layer.how}
     if isinstance(layer, Embedding | Linear):  # the chain's config says it once
         return {name: value for name, value in layer.config.items() if name != "dtype"}
     return {} if isinstance(layer, LastStep) else layer.config
@@ -159,4 +164,5 @@ WITHOUT_ARRAYS: dict[str, Any] = {
     "Activation": Activation,
     "Masking": Masking,
     "LastStep": LastStep,
+    "Pooling": Pooling,
 }

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from lstmkit import engine, store
 from lstmkit.layers.feedforward import Embedding, Linear
-from lstmkit.layers.inference import LastStep, Masking
+from lstmkit.layers.inference import LastStep, Masking, Pooling
 from lstmkit.layers.links import (
     Layer,
     config_of,
@@ -35,6 +35,7 @@ from lstmkit.stream import Part, SequentialStream, Stream
 
 MOST = 1024
 """Layers of a chain."""
+OF_SEQUENCES = Recurrent | Bidirectional | LastStep | Pooling
 
 
 class Sequential:
@@ -44,8 +45,8 @@ class Sequential:
     ----------
     layers : mapping of str to layer
         `Embedding`, `Recurrent` (or an `LSTM`, which becomes one), `Bidirectional`, `Linear`,
-        `Activation`, `Masking`, `LastStep`, by names without dots, in their order. They are held,
-        not copied.
+        `Activation`, `Masking`, `LastStep`, `Pooling`, by names without dots, in their order. They
+        are held, not copied.
 
     Attributes
     ----------
@@ -175,7 +176,7 @@ class Sequential:
 
         Returns
         -------
-        y : array (N, T, O), or (N, O) after a layer that shows the last step
+        y : array (N, T, O), or (N, O) after a layer that shows the last step or pools them
             What the last layer gives.
         state : tuple of pairs
             As the argument, after the last step.
@@ -191,10 +192,10 @@ class Sequential:
         states = self._states(state)
         ends: list[State] = []
         for name, layer in self.layers.items():
-            if isinstance(layer, Recurrent | Bidirectional | LastStep) and y.ndim != 3:
+            if isinstance(layer, OF_SEQUENCES) and y.ndim != 3:
                 raise InputError(
                     f"sequential: layer {name!r} gets the shape {y.shape}; expected "
-                    "(batch, time, features): a layer before it shows the last step alone"
+                    "(batch, time, features): a layer before it gives one step of each sequence"
                 )
             if isinstance(layer, Recurrent):
                 y, end = layer.run(y, states[len(ends)] if states else None, known)
@@ -205,7 +206,7 @@ class Sequential:
                 y, both = layer.run(y, pair, known)
                 ends += both
                 known = None if layer.forward.last else known
-            elif isinstance(layer, LastStep):
+            elif isinstance(layer, LastStep | Pooling):
                 y, known = layer(y, known), None
             elif isinstance(layer, Masking):
                 y, found = layer(y)
@@ -223,7 +224,7 @@ class Sequential:
         Raises
         ------
         InputError
-            If a layer reads from the end, and so cannot be fed step by step.
+            If a layer reads from the end, or pools all steps, and so cannot be fed step by step.
         """
         batch = positive_integer("sequential.stream", "batch_size", batch_size)
         parts: list[Part] = []
@@ -234,6 +235,11 @@ class Sequential:
                 raise InputError(
                     f"sequential.stream: layer {name!r} reads from the end and cannot be fed step "
                     "by step; call the model on whole sequences"
+                )
+            if isinstance(layer, Pooling):
+                raise InputError(
+                    f"sequential.stream: layer {name!r} pools all steps and cannot be fed step by "
+                    "step; call the model on whole sequences"
                 )
             if isinstance(layer, Recurrent):
                 parts.append(layer.lstm.stream(batch))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lstmkit import store
-from lstmkit.layers import LSTM, Linear, Recurrent, Sequential, Trace
+from lstmkit.layers import LSTM, Linear, Pooling, Recurrent, Sequential, Trace
+from lstmkit.layers.inference import POOLINGS
 from lstmkit.shapes import Array, InputError, floating_dtype, positive_integer, shown
 from lstmkit.tasks import sequences
 from lstmkit.tasks.network import Network, infer
@@ -264,27 +265,20 @@ class Fitted(Parameters):
     def network(self) -> Sequential:
         """The model as a chain of layers: to write for other libraries, or to run without us.
 
-        ``scaling`` (a Linear; left out with ``scaling=None``), ``lstm``, ``head``, and of values
-        ``target``, which undoes their scaling. It takes the features as they are and gives logits
-        or values, equal to the model's but for rounding. The weights are shared. With
-        ``missing="mask"`` it takes 2F numbers: the features, their mean where one is missing, and
-        1 for each that is missing. With ``"fill"`` it takes features that have been filled.
-
-        Raises
-        ------
-        InputError
-            With ``pooling="mean"`` or ``"max"``, for which a chain has no layer.
+        ``scaling`` (a Linear; left out with ``scaling=None``), ``lstm``, ``pooling`` (the mean or
+        the maximum), ``head``, and of values ``target``, which undoes their scaling. It takes the
+        features as they are and gives logits or values, equal to the model's but for rounding.
+        The weights are shared. With ``missing="mask"`` it takes 2F numbers: the features, their
+        mean where one is missing, and 1 for each that is missing. With ``"fill"`` it takes
+        features that have been filled.
         """
         self._fitted()
-        if self._pooling not in ("last", None):
-            raise InputError(
-                f"{self._owner}: network: pooling is {self._pooling!r}, for which a chain has no "
-                'layer; expected a model with pooling="last"'
-            )
         layers: dict[str, Any] = {}
         if self.scaling is not None:
             layers["scaling"] = self._scaling_layer()
-        layers["lstm"] = Recurrent(self.network_.lstm, last=not self._steps)
+        layers["lstm"] = Recurrent(self.network_.lstm, last=self._pooling == "last")
+        if self._pooling in POOLINGS:
+            layers["pooling"] = Pooling(self._pooling)
         layers["head"] = self.network_.head
         return Sequential(layers | self._last_layers())
 

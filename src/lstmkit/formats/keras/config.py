@@ -22,7 +22,7 @@ NOTHING = (
 """Layers that do nothing in inference."""
 KNOWN = (
     "Embedding", "Masking", "LSTM", "CuDNNLSTM", "Bidirectional", "Dense", "Activation",
-    "ReLU", "LeakyReLU", "ELU", "Softmax",
+    "ReLU", "LeakyReLU", "ELU", "Softmax", "GlobalAveragePooling1D", "GlobalMaxPooling1D",
 )  # fmt: skip
 MASKS = ("NotEqual", "Any", "Squeeze")  # of which Keras 3 makes the masks of a functional model
 OLD_WORDS = {"output_dim": "units", "inner_activation": "recurrent_activation", "bias": "use_bias"}
@@ -106,6 +106,9 @@ def chain(model: Any) -> list[Node]:
     ]
     if len(sources) > 1:
         raise Refused(f"{' and '.join(map(repr, sources))} both make a mask; expected one")
+    for node in nodes:
+        if sources and node.kind == "GlobalMaxPooling1D":
+            raise Refused(f"layer {node.name!r:.60} is a maximum that looks at masked steps too")
     return nodes
 
 
@@ -187,7 +190,7 @@ def _model(
         if kind == "TimeDistributed":
             kind, inner = _opened(inner["layer"])
             place += "/layer"
-            if kind in ("LSTM", "Bidirectional", "Embedding", "Masking"):
+            if kind in ("LSTM", "Bidirectional", "Embedding", "Masking") or "Pooling" in kind:
                 kind = f"TimeDistributed around {kind}"
         kind, inner = _recurrent(kind, inner)
         if kind in KNOWN:

@@ -13,6 +13,7 @@ from lstmkit.shapes import Array, fits
 
 PLAIN = ("tanh", "sigmoid", "relu", "softsign", "softplus")
 OVER_ROWS = ("softmax", "log_softmax")
+POOLINGS = {"GlobalAveragePooling1D": "mean", "GlobalMaxPooling1D": "max"}
 KERAS_3_HARD_SIGMOID = ("hard_sigmoid", 1 / 6, 0.5)
 """relu6(x + 3) / 6, since Keras 3; before it was clip(0.2 x + 0.5), our ``"hard_sigmoid"``."""
 
@@ -76,6 +77,10 @@ def rows(node: Node, arrays: list[Array], version: int, dtype: str) -> list[Row]
         return [Row(name, "Recurrent", options, weights)]
     if node.kind == "Bidirectional":
         return [_bidirectional(node, name, arrays, version, dtype)]
+    if node.kind in POOLINGS:
+        if config.get("data_format") not in (None, "channels_last") or config.get("keepdims"):
+            raise Refused(f"{where} pools over the features, or keeps the axis of time")
+        return [Row(name, "Pooling", {"how": POOLINGS[node.kind]}, {})]
     # What is left are layers that are an activation.
     return _activation(name, where, {"class_name": node.kind, "config": config}, version)
 

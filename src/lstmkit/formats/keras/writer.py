@@ -20,6 +20,7 @@ from lstmkit.layers import (
     LastStep,
     Linear,
     Masking,
+    Pooling,
     Recurrent,
     Sequential,
 )
@@ -116,7 +117,8 @@ def _weights(layers: list[Written]) -> bytes:
 _PLACES = {
     "Embedding": "embedding", "Masking": "masking", "LSTM": "lstm", "Dense": "dense",
     "Bidirectional": "bidirectional", "Activation": "activation", "LeakyReLU": "leaky_re_lu",
-    "ELU": "elu",
+    "ELU": "elu", "GlobalAveragePooling1D": "global_average_pooling1d",
+    "GlobalMaxPooling1D": "global_max_pooling1d",
 }  # fmt: skip
 
 
@@ -178,6 +180,12 @@ def _layers(model: Sequential) -> list[Written]:
             made.append(Written("Dense", {**config, "activation": "linear"}, arrays))
         elif isinstance(layer, Activation):
             made.append(_activation(name, layer.function))
+        elif isinstance(layer, Pooling):
+            if masked and layer.how == "max":
+                raise _lacks(names[k], "a maximum under a mask")
+            kind = f"Global{'Average' if layer.how == 'mean' else 'Max'}Pooling1D"
+            options = {"name": name, "data_format": "channels_last", "keepdims": False}
+            made.append(Written(kind, options, {}))
         else:
             raise _lacks(names[k], "a last step behind anything else than an LSTM")
         k += 1

@@ -23,6 +23,7 @@ from lstmkit.layers import (
     LastStep,
     Linear,
     Masking,
+    Pooling,
     Recurrent,
     Sequential,
 )
@@ -157,9 +158,9 @@ class _Writer:
         flat = False
         for name, layer in model.layers.items():
             graph.inside(name)
-            if flat and isinstance(layer, Recurrent | Bidirectional | LastStep):
+            if flat and isinstance(layer, Recurrent | Bidirectional | LastStep | Pooling):
                 raise InputError(
-                    f"onnx.save: layer {name!r} stands after one that shows the last step alone; "
+                    f"onnx.save: layer {name!r} stands after one that gives one step of each; "
                     "expected sequences there"
                 )
             x, known, flat = self._layer(name, layer, x, known, flat)
@@ -195,6 +196,8 @@ class _Writer:
             return y, None if flat else found, flat
         if isinstance(layer, LastStep):
             return self._last_step(x, known), None, True
+        if isinstance(layer, Pooling):
+            return self._pooling(layer.how, x, known), None, True
         if isinstance(layer, Recurrent):
             y = self._recurrent("" if self.alone else f"_{name}", f"{name}.", layer, x, known)
             return y, None if layer.last else known, layer.last
@@ -398,6 +401,28 @@ class _Writer:
         some = graph.op("Greater", known.lengths, graph.constant(np.array(0, np.int32)))
         some = graph.op("Unsqueeze", some, graph.ints(1))
         return graph.op("Where", some, self._picked(y, place, rank=1), graph.number(0))
+
+    def _pooling(self, how: str, y: str, known: _Known | None) -> str:
+        """Pool the steps that count; by operators that are the same in every opset."""
+        graph = self.graph
+        if known is not None:
+            ends = graph.number(0 if how == "mean" else np.finfo(self.dtype).min)
+            y = graph.op("Where", graph.op("Unsqueeze", known.mask, graph.ints(2)), y, ends)
+        if how == "mean":
+            count = graph.op("Gather", graph.op("Shape", y), graph.ints(1))
+            if known is not None:
+                least = graph.constant(np.array(1, np.int32))
+                count = graph.op("Unsqueeze", graph.op("Max", known.lengths, least), graph.ints(1))
+            total = graph.op("ReduceSum", y, graph.ints(1), keepdims=0)
+            return graph.op("Div", total, graph.op("Cast", count, to=graph.element(self.dtype)))
+        most = graph.ops("TopK", 2, y, graph.ints(1), axis=1, largest=1, sorted=1)[0]
+        pooled = graph.op("Squeeze", most, graph.ints(1))
+        if known is None:
+            return pooled
+        some = graph.op("Greater", known.lengths, graph.constant(np.array(0, np.int32)))
+        return graph.op(
+            "Where", graph.op("Unsqueeze", some, graph.ints(1)), pooled, graph.number(0)
+        )
 
     def _activation(self, function: Any, z: str) -> str:
         if function == "softmax":
