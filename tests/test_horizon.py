@@ -47,7 +47,18 @@ def model_of(**more):
 @pytest.fixture(scope="module")
 def fitted():
     one = rich()
-    return model_of(quantiles=LEVELS, season=4, dropout=0.2).fit([one]), one
+    model = model_of(quantiles=LEVELS, season=4, dropout=0.2).fit([one])
+    rng = np.random.default_rng(0)
+    for network in model.networks_:  # whatever was learned: the LSTM shall have a say
+        head = network.head.parameters["weight"]
+        head[...] = rng.normal(size=head.shape)
+    return model, one
+
+
+def unlinear(rows):
+    """What an LSTM learns in a few epochs and a line cannot."""
+    known = np.random.default_rng(0).normal(size=(rows + 4, 2))
+    return series_of(2 * np.sign(known[:rows, 0]) * known[:rows, 1], known=known)
 
 
 # --------------------------------------------------------------------------------- gradients
@@ -253,13 +264,25 @@ def test_before_it_learns_a_member_is_the_linear_answer():
     np.testing.assert_allclose(model.predict(one, [80])[0, :, 0, 0], expected[0], rtol=1e-9)
 
 
+def test_a_member_that_never_gains_stays_the_linear_answer():
+    one = series_of(wave())
+    arguments = {"season": 4, "members": 1, "epochs": 2, "quantiles": LEVELS}
+    linear = model_of(**arguments, learning_rate=1e-300).fit([one])
+    worse = model_of(**arguments, learning_rate=1.0).fit([one])
+    result = worse.results_[0]
+    measured = [line["validation_loss"] for line in result.history if "validation_loss" in line]
+    assert result.best_step == 0
+    assert result.best_loss < min(measured)
+    np.testing.assert_array_equal(worse.predict(one, [80]), linear.predict(one, [80]))
+    np.testing.assert_array_equal(worse.widths_, linear.widths_)
+
+
 def test_the_lstm_learns_what_no_line_can():
-    rng = np.random.default_rng(0)
-    known = rng.normal(size=(404, 2))
-    target = 2 * np.sign(known[:400, 0]) * known[:400, 1]
-    one = series_of(target, known=known)
+    one = unlinear(400)
+    target, known = one.target[:, 0], one.known
     model = model_of(context=4, horizon=2, hidden_size=16, members=1, epochs=40, batch_size=32)
     model.fit([series_of(target[:300], known=known[:302])])
+    assert model.results_[0].best_step > 0
     origins = np.arange(300, 399)
     actual = target[origins[:, None] + np.arange(2)]
     learned = np.abs(model.predict(one, origins)[:, :, 0, 0] - actual).mean()
@@ -364,13 +387,18 @@ def test_a_context_of_one_row():
     assert model_of(context=1, horizon=1).fit([one]).predict(one, [40]).shape == (1, 1, 1, 1)
 
 
-def test_the_same_seed_gives_the_same_bits(fitted):
-    model, one = fitted
-    own = model.predict(one, [70])
-    again = model_of(quantiles=LEVELS, season=4, dropout=0.2).fit([one])
-    np.testing.assert_array_equal(again.predict(one, [70]), own)
-    other = model_of(quantiles=LEVELS, season=4, dropout=0.2, seed=1).fit([one])
-    assert (other.predict(one, [70]) != own).any()
+def test_the_same_seed_gives_the_same_bits():
+    one = unlinear(200)
+    arguments = {"context": 4, "horizon": 2, "epochs": 8, "batch_size": 16, "dropout": 0.2}
+
+    def fit(seed):
+        model = model_of(quantiles=LEVELS, seed=seed, **arguments).fit([one])
+        assert all(result.best_step > 0 for result in model.results_)  # no linear answer
+        return model.predict(one, [200])
+
+    own = fit(0)
+    np.testing.assert_array_equal(fit(0), own)
+    assert (fit(1) != own).any()
 
 
 def test_fit_changes_nothing_that_it_was_given():

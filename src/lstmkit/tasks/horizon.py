@@ -3,7 +3,8 @@
 Every window's forecast is a naive one, corrected by a linear model, corrected by an LSTM. The
 linear model is solved first (`lstmkit.tasks.horizon_choice`) and stands in the network as a skip
 (`lstmkit.tasks.horizon_network`); the LSTM's head starts at zero, so that training starts from the
-linear answer and stops where windows held out say that it gains no more.
+linear answer and stops where windows held out say that it gains no more. If it never gained, the
+linear answer stays.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ class HorizonModel:
         not learned from either. All blocks in turn choose the linear part, and those held out
         set the width of the quantiles.
     patience : int
-        Validations without a gain after which a member stops; it keeps its best weights.
+        Validations without a gain after which a member stops; it keeps its best weights, which may
+        be those that it began with: then it is the linear answer, and ``best_step`` is 0.
     dtype : {"float32", "float64"}
         Of the networks.
     seed : int, optional
@@ -348,8 +350,11 @@ class HorizonModel:
         self, network: Network, choice: Choice, fold: Fold, seed: int, **options: Any
     ) -> None:
         batches = _Windows(choice, fold.learned, self.batch_size, self.dtype, seed)
+        held = _Windows(choice, fold.held, 1024, self.dtype)
         steps = self.epochs * batches.steps_per_epoch
         options = {"clip_norm": 1.0, **options}
+        before = training.evaluate(network, held, self._loss)
+        start = {name: array.copy() for name, array in network.parameters.items()}
         result = training.train(
             network,
             batches,
@@ -358,12 +363,16 @@ class HorizonModel:
             learning_rate=optimizers.constant(self.learning_rate),
             steps=steps,
             seed=seed,
-            validation=_Windows(choice, fold.held, 1024, self.dtype),
+            validation=held,
             validate_every=min(max(batches.steps_per_epoch, _VALIDATE_EVERY), steps),
             patience=self.patience,
             nats=False,
             **options,
         )
+        if result.best_loss is None or result.best_loss >= before:  # the linear answer was better
+            for name, array in start.items():
+                network.parameters[name][...] = array
+            result = result._replace(best_step=0, best_loss=before)
         self.results_.append(result)
 
     def _loss(self, prediction: Array, targets: Array) -> tuple[float, Array]:
