@@ -100,6 +100,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.forecaster": (5, 5),
     "tasks.transforms": (5, BASE),
     "tasks.zones": (5, BASE),
+    "tasks.forms": (5, -1),  # below the base of the tables, which is columns
     "tasks.timeline": (5, FILE),
     "tasks.columns": (5, BASE),
     "tasks.frames": (5, FILE),
