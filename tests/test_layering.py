@@ -100,11 +100,15 @@ FLOORS: dict[str, tuple[int, int]] = {
     "tasks.forecaster": (5, 5),
     "tasks.transforms": (5, BASE),
     "tasks.zones": (5, BASE),
+    "tasks.forms": (5, -1),  # below the base of the tables, which is columns
+    "tasks.moments": (5, -1),  # below the base of the times, which is steps
+    "tasks.steps": (5, BASE),
     "tasks.timeline": (5, FILE),
     "tasks.columns": (5, BASE),
     "tasks.frames": (5, FILE),
     "tasks.tsfile": (5, BASE),
     "tasks.tables": (5, 2),
+    "tasks.rows": (5, 2),
     "tasks.panel": (5, 3),
     "tasks.language_model": (5, FILE),
     "tasks.summaries": (5, BASE),

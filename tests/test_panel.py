@@ -113,6 +113,26 @@ def test_five_days_with_the_frequency_of_business_days():
     assert frame(one, forecasts(one)).index[0] == pd.Timestamp("2024-01-06")
 
 
+def test_an_index_whose_name_is_a_columns():
+    days = pd.date_range("2024-01-01", periods=4, name="load")
+    answer = frame(one := panel("Forecaster", pd.Series(np.arange(4.0), days, name="load")),
+                   forecasts(one))  # fmt: skip
+    assert (answer.name, answer.index.name) == ("load", "load")
+    assert answer.index[0] == pd.Timestamp("2024-01-05")
+    data = pd.DataFrame({"day": days, "load": 1.0}).set_index("day", drop=False)
+    one = panel("Forecaster", data)
+    assert frame(one, forecasts(one))["day"].tolist()[0] == pd.Timestamp("2024-01-05")
+
+
+def test_a_kind_of_pandas_frame_keeps_its_index():
+    class Kind(pd.DataFrame):
+        pass
+
+    data = Kind({"load": np.arange(4.0)}, index=pd.date_range("2024-01-01", periods=4))
+    answer = frame(one := panel("Forecaster", data), forecasts(one))
+    assert answer.index[0] == pd.Timestamp("2024-01-05")
+
+
 def test_several_levels_of_an_index():
     index = pd.MultiIndex.from_product(
         [["b", "a"], pd.date_range("2024-01-01", periods=9)], names=["shop", None]

@@ -137,6 +137,11 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are():
             else []
         ),
         (pl.Series(["1", None]), [1, np.nan]),
+        (["1", "", "-.5e1"], [1, np.nan, -5]),
+        (pl.Series([None, None]), [np.nan] * 2),
+        (pd.arrays.SparseArray([0.0, 2.0]), [0, 2]),
+        (pd.array([1, None], dtype="int64[pyarrow]"), [1, np.nan]),
+        (pd.array(["1", None], dtype="string[pyarrow]"), [1, np.nan]),
     ],
 )
 def test_numbers(values, expected):
@@ -163,6 +168,8 @@ def test_numbers(values, expected):
         (["1", "2,5"], "is the text '2,5'; expected a number, with a point for the decimals"),
         (["1_000"], "is the text '1_000'"),
         (["0x10"], "is the text '0x10'"),
+        (["1", "e5"], "row 1 (the first is row 0): is the text 'e5'"),
+        (["1", "1e999"], "row 1 (the first is row 0): is inf"),
         (["1", "a\nb" * 100], "is the text 'a\\nba"),
         ([1, 2 + 1j], "row 1 (the first is row 0): is (2+1j); expected a number"),
         (np.array([1j]), "holds complex numbers; expected numbers"),
@@ -322,7 +329,13 @@ def test_labels_are_what_they_were_and_none_may_be_missing():
         ("a,b\n1,2\n1,2,3\n", "line 3 of sales.csv has 3 fields; expected 2"),
         ("a,b\n", "data has no rows"),
         ("a,b\n\n\n", "data has no rows"),
-        ("a,b\n1,2\n" + "x" * 200_000 + ",1\n", "sales.csv cannot be read as CSV"),
+        ("a,b\n1,2\n" + "x" * 200_000 + ",1\n", "line 3 of sales.csv cannot be read as CSV"),
+        ('a,b\n1,"2\n3,4\n', "ends within a field in quotation marks, begun after line 1 (corr"),
+        ('a,b\n1,2\n1,"2" 3\n', "line 3 of sales.csv cannot be read as CSV"),
+        ("2024-01-01,112\n2024-02-01,118\n", "has '2024-01-01' as the name of a column in line 1"),
+        ("112;1e5\n118;2\n", "has '112' as the name of a column in line 1, and no words; expected"),
+        ("7\n8\n", "sales.csv has '7' as the name of a column in line 1"),
+        ("1|1\n2|2\n", "sales.csv has '1' as the name of a column in line 1"),
     ],
 )
 def test_what_is_no_csv(tmp_path, text, words):
@@ -337,6 +350,25 @@ def test_lines_are_those_of_the_file(tmp_path):
     assert "column 'load', line 5 of sales.csv: is the text 'text'" in message
 
 
+def test_how_a_csv_may_be_written(tmp_path):
+    for text, names in [
+        ('\ufeff"a,b|c";price\n"1";2\n', ["a,b|c", "price"]),
+        ('"two\nlines",price\n1,2\n', ["two\nlines", "price"]),
+        ("a|price\r\n1|2\r\n", ["a", "price"]),
+        ("a\tprice\r1\t2\r", ["a", "price"]),
+        ("0,1\n1,2\n", ["0", "1"]),
+        ("1,2\n1,2\n", ["1", "2"]),
+        ("a,2\n1,2\n", ["a", "2"]),
+    ]:
+        table = Table.of("Forecaster", csv(tmp_path, text))
+        assert (table.names, table.rows) == (names, 1)
+        assert table.numbers("Forecaster", names[1]).tolist() == [2]
+    table = Table.of("Forecaster", csv(tmp_path, '"two\nlines",price\n1,2\n1,x\n'))
+    assert "line 4 of sales.csv: is the text 'x'" in said(table.numbers, "Forecaster", "price")
+    table = Table.of("Forecaster", csv(tmp_path, "a;price\n1;1,5\n"))
+    assert "read_csv(file, decimal=',')" in said(table.numbers, "Forecaster", "price")
+
+
 def test_files_that_are_damaged_or_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         Table.of("Forecaster", tmp_path / "none.csv")
@@ -346,6 +378,11 @@ def test_files_that_are_damaged_or_not_there(tmp_path):
     assert "a.csv is not UTF-8 text" in said(Table.of, "Forecaster", tmp_path / "a.csv")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing more")
     assert "cannot be read as Parquet" in said(Table.of, "Forecaster", tmp_path / "a.parquet")
+    (tmp_path / "a.gz").write_bytes(b"\x1f\x8b rest")
+    assert "a.gz is packed (gzip); expected" in said(Table.of, "Forecaster", tmp_path / "a.gz")
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04 rest")
+    assert "(zip, or a workbook)" in said(Table.of, "Forecaster", tmp_path / "a.xlsx")
+    assert "data is 'a\\x00b'; expected a path" in said(Table.of, "Forecaster", "a\0b")
 
 
 def read_all(data):

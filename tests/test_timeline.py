@@ -83,6 +83,43 @@ def test_missing_times_are_found_where_they_are(freq, start, gone):
         assert f"no {timeline.written(seconds(whole)[first])}" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected", "after"),
+    [
+        ("2024-01-15 2024-02-15", "monthly", "2024-03-15 2024-04-15"),
+        ("2023-11-30 2023-12-31", "monthly", "2024-01-31 2024-02-29"),
+        ("2023-11-30 2023-12-30", "monthly", "2024-01-30 2024-02-29"),
+        ("2022-02-28 2023-02-28", "yearly", "2024-02-29 2025-02-28"),
+        ("2023-02-28 2024-02-28", "yearly", "2025-02-28 2026-02-28"),
+        ("2020-02-29 2024-02-29", "every 4 years", "2028-02-29 2032-02-29"),
+        ("2024-02-28 2024-02-29", "daily", "2024-03-01 2024-03-02"),
+        ("2024-02-23 2024-03-01", "weekly", "2024-03-08 2024-03-15"),
+        ("2024-02-29T23:30 2024-03-01T00:00", "every 30 minutes", "2024-03-01T00:30"),
+        ("2024-01-01T23:59:59.999 2024-01-02T23:59:59.999", "daily", "2024-01-03T23:59:59.999"),
+        ("2024-01-01T23:00:00.5 2024-01-02T00:00:00.5", "hourly", "2024-01-02T01:00:00.5"),
+        ("2024-01-01T00:00:00.5 2024-01-01T00:00:01.5", "every second", "2024-01-01T00:00:02.5"),
+        ("2024-01-01T00:00:00.5 2024-01-01T00:00:00.505", "every 0.005 seconds",
+         "2024-01-01T00:00:00.51"),
+    ],
+)  # fmt: skip
+def test_two_times_go_on(given, expected, after):
+    whole = timeline.seconds_or_finer(np.array(given.split() + after.split(), "datetime64[ms]"))
+    found = timeline.detect("test", "time", whole[:2])
+    assert found.name == expected
+    coarse = timeline.detect("test", "time", whole.astype("datetime64[s]")[:2]) if (
+        expected[-7:] != "seconds") else found  # fmt: skip
+    assert found == coarse
+    assert np.array_equal(timeline.following(whole[1], found, len(whole) - 2), whole[2:])
+    timeline.check("test", "time", whole, found)
+
+
+def test_fractions_of_a_second_far_away():
+    far = np.array(["1600-01-01T00:00:00", "3000-01-01T00:00:00.5"], "datetime64[ms]")
+    with pytest.raises(InputError, match=r"times: 3000-01-01 00:00:00\.5 has a fraction .* 1678"):
+        timeline.seconds_or_finer(far)
+    assert timeline.seconds_or_finer(far[:1]).dtype == "datetime64[s]"
+
+
 def test_numbers_are_steps_too():
     found = timeline.detect("test", "year", np.arange(1700, 1990, 10))
     assert found == ("number", 10, "numbered by 10", 1, False, None)
@@ -133,6 +170,14 @@ def test_five_days_from_monday_are_days_and_ten_are_business_days():
             ["row 1 ", "the year is 31690708; expected 1 to 9999"],
         ),
         (np.array([2, 1]), ["row 1 ", "1 stands after 2"]),
+        (  # Mondays, Wednesdays and Fridays are no business days
+            times("2024-01-01", "2024-01-03", "2024-01-05", "2024-01-08", "2024-01-10"),
+            ["row 3 ", "2024-01-08 follows on 2024-01-05", "every 2 days"],
+        ),
+        (
+            times("2024-01-31T00", "2024-02-29T06", "2024-03-31T00"),
+            ["row 2 ", "equal steps"],
+        ),
         (
             times("2024-10-27T01", "2024-10-27T02", "2024-10-27T02", "2024-10-27T03"),
             ["row 2 ", "second time", "summer time", "zone"],
@@ -151,6 +196,18 @@ def test_what_is_wrong_is_one_line_with_column_row_and_remedy(given, words):
     assert "\n" not in message
     for word in words:
         assert word in message, message
+    assert ("are missing in" in message) == any("are missing in" in word for word in words)
+    assert ("summer time" in message) == ("summer time" in words)
+
+
+def test_a_clock_is_moved_on_a_sunday_of_spring_or_autumn_alone():
+    for texts in [
+        ("2024-06-30T01", "2024-06-30T02", "2024-06-30T02"),  # a Sunday
+        ("2024-10-28T01", "2024-10-28T02", "2024-10-28T02"),  # a Monday
+        ("2024-10-27T03", "2024-10-27T04", "2024-10-27T04"),
+    ]:
+        with pytest.raises(InputError, match=r"second time \(drop one of the rows"):
+            timeline.detect("test", "time", times(*texts))
 
 
 def test_times_off_a_step_that_is_known():
@@ -258,3 +315,15 @@ def test_days_with_a_zone_go_from_midnight_to_midnight():
     local = zones.whole_days(utc, "Europe/Berlin")
     assert timeline.detect("test", "time", local).name == "daily"
     assert zones.whole_days(utc + np.arange(8) * np.timedelta64(1, "h"), "Europe/Berlin") is None
+
+
+def test_a_day_that_begins_at_one_is_a_day():
+    """In São Paulo the summer time of 2018 began at midnight of 4 November."""
+    zone = "America/Sao_Paulo"
+    days = pd.date_range("2018-11-02", periods=6).tz_localize(zone, nonexistent="shift_forward")
+    assert days[2].hour == 1
+    utc = days.tz_convert(None).to_numpy().astype("datetime64[s]")
+    local = zones.whole_days(utc, zone)
+    assert np.array_equal(local, np.arange("2018-11-02", "2018-11-08", dtype="M8[D]"))
+    assert np.array_equal(zones.instants(local, zone), utc)
+    assert zones.whole_days(utc + (np.arange(6) == 4) * np.timedelta64(1, "h"), zone) is None

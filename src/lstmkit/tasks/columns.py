@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmkit.shapes import Array, InputError, shown
+from lstmkit.tasks import forms
 
 MISSING = frozenset(
     ("", "na", "n/a", "nan", "<na>", "nat", "null", "none", "?"),
@@ -27,14 +28,8 @@ MISSING = frozenset(
 
 Place = Callable[[int], str]
 
-_ISO = re.compile(
-    r"(?P<date>\d{4}(?:-\d\d(?:-\d\d)?)?)"
-    r"(?:[T ](?P<clock>\d\d(?::\d\d(?::\d\d(?:\.\d{1,9})?)?)?)(?P<zone>Z|[+-]\d\d:?\d\d)?)?"
-)
-_QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
-_COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
-_WHOLE = re.compile(r"[+-]?\d{1,18}")
+_MARKS = re.compile(r"[^0-9.eE+\-\n]")  # what Python's float also reads and we do not: 1_000
 
 
 class Column:
@@ -60,7 +55,9 @@ class Column:
         self.values = values
         self.zone = zone
         self.kind = kind
-        self._write: Callable[[Array], Any] = _same  # named functions: a model is pickled with it
+        self._write: Callable[[Array], Any] = (
+            forms.same
+        )  # named functions: a model is pickled with it
 
     # ------------------------------ numbers
 
@@ -77,6 +74,8 @@ class Column:
             )
         if values.dtype.kind in "buif":
             result = values.astype(np.float64)
+        elif values.dtype.kind in "OUT" and (quick := _plain_numbers(values)) is not None:
+            result = quick
         elif values.dtype.kind in "OUT":
             result = np.empty(len(values))
             for k, value in enumerate(values.tolist()):
@@ -102,10 +101,13 @@ class Column:
             text = value.strip()
             if _NUMBER.fullmatch(text):
                 return float(text)
-            comma = ", with a point for the decimals and no other marks" if "," in text else ""
+            rule, advice = "a number", "correct it; missing is written as an empty field or NA"
+            if "," in text:
+                rule += ", with a point for the decimals and no other marks"
+                advice = "write it so; pandas.read_csv(file, decimal=',') reads decimal commas"
             raise InputError(
                 f"{self._who(owner)}, {place(row)}: is the text {shown(repr(value), 60)}; expected "
-                f"a number{comma} (correct it; missing is written as an empty field or NA)"
+                f"{rule} ({advice})"
             )
         if isinstance(value, numbers.Real | Decimal | np.bool_):
             try:
@@ -127,9 +129,7 @@ class Column:
         if self.values.dtype.kind not in "OUT" or self.kind is not None:
             return False
         if isinstance(first, str):
-            text = first.strip()
-            form = _ISO.fullmatch(text) if "-" in text else _QUARTER.fullmatch(text)
-            return form is not None
+            return forms.looks_like_a_time(first.strip())
         return isinstance(first, datetime.date)
 
     def times(self, owner: str, place: Place) -> Array:
@@ -151,7 +151,8 @@ class Column:
             items = values.tolist()
             known = [item for item in items if not missing(item)]
             if known and all(isinstance(item, str) for item in known):
-                return self._texts(owner, place, items, known)
+                texts = ["" if missing(item) else item.strip() for item in items]
+                return self._texts(owner, place, texts)
             if known and all(isinstance(item, datetime.date | np.datetime64) for item in known):
                 return self._dates(owner, items)
             if known and all(
@@ -169,23 +170,24 @@ class Column:
         """Return later times in the form of this column's own: after `times` has been called."""
         return self._write(times)
 
-    def _texts(self, owner: str, place: Place, items: list[Any], known: list[str]) -> Array:
-        known = [text.strip() for text in known]
-        if all(map(_QUARTER.fullmatch, known)):
-            dash = "-" if "-" in known[0] else ""
-            self._write = partial(_quarters, dash=dash)
-            items = [_QUARTER.sub(_first_month, _text(item)) for item in items]
-        elif all(map(_COMPACT.fullmatch, known)):
-            self._write = _compact
-            items = [_COMPACT.sub(r"\1-\2-\3", _text(item)) for item in items]
-        elif all(map(_WHOLE.fullmatch, known)) and not all(len(text) == 4 for text in known):
+    def _texts(self, owner: str, place: Place, items: list[str]) -> Array:
+        """Read text, stripped, "" where it is missing."""
+        known = [text for text in items if text]
+        if all(map(forms.QUARTER.fullmatch, known)):
+            self._write = partial(forms.quarters, dash="-" if "-" in known[0] else "")
+            items = [forms.from_quarter(text) for text in items]
+        elif all(map(forms.COMPACT.fullmatch, known)):
+            self._write = forms.compact
+            items = [forms.from_compact(text) for text in items]
+        elif all(map(forms.WHOLE.fullmatch, known)) and not all(len(text) == 4 for text in known):
             if len(known) < len(items):
-                return np.array(["NaT" if missing(v) else "1970" for v in items], "datetime64[s]")
-            self._write = _written
+                return np.array(["1970" if text else "NaT" for text in items], "datetime64[s]")
+            self._write = forms.counted
             return self._counts(owner, place, [int(text) for text in known])
         else:
-            self._iso(owner, place, items, known)
-            items = [self._utc(_text(item)) for item in items]
+            self._iso(owner, place, items)
+            if self.zone is not None:
+                items = [forms.utc(text) for text in items]
         unit = "ns" if any(len(text) > 26 for text in items) else "us"
         try:
             return np.array([text or "NaT" for text in items], f"datetime64[{unit}]")
@@ -202,37 +204,33 @@ class Column:
             )
         return np.array(counts, np.int64)
 
-    def _iso(self, owner: str, place: Place, items: list[Any], known: list[str]) -> None:
+    def _iso(self, owner: str, place: Place, items: list[str]) -> None:
         """Refuse text that is no time, and see how to write later ones."""
-        matches = [None if missing(item) else _ISO.fullmatch(item.strip()) for item in items]
-        for k, (item, match) in enumerate(zip(items, matches, strict=True)):
-            if match is None and not missing(item):
+        zones = set()
+        for k, text in enumerate(items):
+            match = forms.ISO.fullmatch(text)
+            if match is not None:
+                zones.add(match["zone"])
+            elif text:
                 raise InputError(
-                    f"{self._who(owner)}, {place(k)}: the text {shown(repr(item), 60)} is no time "
+                    f"{self._who(owner)}, {place(k)}: the text {self._item(k)} is no time "
                     "in ISO form, such as 1949-01 or 1949-01-31 13:00 (write it so; "
                     "pandas.to_datetime reads most other forms)"
                 )
-        zones = {match["zone"] for match in matches if match}
         if None in zones and len(zones) > 1:
+            matches = map(forms.ISO.fullmatch, items)
             k = next(k for k, match in enumerate(matches) if match and not match["zone"])
             raise InputError(
-                f"{self._who(owner)}, {place(k)}: {shown(repr(items[k]), 60)} has no zone, others "
+                f"{self._who(owner)}, {place(k)}: {self._item(k)} has no zone, others "
                 "have one; expected all or none"
             )
         ahead = zones.pop() if len(zones) == 1 else "+00:00"
         if ahead is not None:
             self.zone = "UTC" if ahead in ("Z", "+00:00", "+0000") else ahead
-        longest = max(known, key=len)
-        self._write = partial(_like, example=longest, ahead=ahead or "")
+        self._write = partial(forms.like, example=max(items, key=len), ahead=ahead or "")
 
-    @staticmethod
-    def _utc(text: str) -> str:
-        """Return ISO text without its offset, in UTC."""
-        match = _ISO.fullmatch(text)
-        if match is None or match["zone"] is None:
-            return text
-        base = np.datetime64(text[: match.start("zone")], "ns" if len(text) > 32 else "us")
-        return str(base - np.timedelta64(_minutes(match["zone"]), "m"))
+    def _item(self, row: int) -> str:
+        return shown(repr(self.values[row]), 60)
 
     def _no_date(self, owner: str, place: Place, items: list[str]) -> Array:
         for k, text in enumerate(items):
@@ -240,7 +238,7 @@ class Column:
                 np.datetime64(text or "NaT")
             except ValueError:
                 raise InputError(
-                    f"{self._who(owner)}, {place(k)}: {shown(repr(self.values[k]), 60)} is no day "
+                    f"{self._who(owner)}, {place(k)}: {self._item(k)} is no day "
                     "or hour that exists (correct it)"
                 ) from None
         raise AssertionError("a time that NumPy reads alone and not among others")
@@ -252,7 +250,7 @@ class Column:
         if zone is not None:
             self.zone = getattr(zone, "key", None) or "UTC"
         elif not isinstance(first, datetime.datetime | np.datetime64):
-            self._write = partial(_python, unit="D")
+            self._write = partial(forms.python, unit="D")
         result = np.empty(len(items), "datetime64[us]")
         for k, item in enumerate(items):
             if missing(item):
@@ -267,9 +265,9 @@ class Column:
                 item = item.astimezone(datetime.timezone.utc).replace(tzinfo=None)
             result[k] = np.datetime64(item)
         if zone is not None:
-            self._write = partial(_python, unit="us", zone=zone)
+            self._write = partial(forms.python, unit="us", zone=zone)
         elif isinstance(first, datetime.datetime):
-            self._write = partial(_python, unit="us")
+            self._write = partial(forms.python, unit="us")
         return result
 
     # ------------------------------ labels
@@ -293,30 +291,6 @@ class Column:
 
     def _who(self, owner: str) -> str:
         return f"{owner}: column {shown(repr(self.name))}"
-
-
-def _same(times: Array) -> Any:
-    return times
-
-
-def _written(times: Array) -> Any:
-    return [str(time) for time in times]
-
-
-def _compact(times: Array) -> Any:
-    return [text.replace("-", "") for text in _strings(times, "D")]
-
-
-def _quarters(times: Array, dash: str) -> Any:
-    return [_quarter(time, dash) for time in times]
-
-
-def _python(times: Array, unit: str, zone: datetime.tzinfo | None = None) -> Any:
-    """Return Python's dates or times, in their zone if they have one."""
-    items = times.astype(f"datetime64[{unit}]").tolist()
-    if zone is None:
-        return items
-    return [item.replace(tzinfo=datetime.timezone.utc).astimezone(zone) for item in items]
 
 
 def missing(value: Any) -> bool:
@@ -344,6 +318,8 @@ def from_objects(values: Sequence[Any] | Array) -> Array:
     if isinstance(values, np.ndarray):
         return values
     items = list(values)
+    if all(type(item) is str for item in items):
+        return np.array(items, object)
     if all(type(item) in (int, float, bool) for item in items):
         try:
             array = np.asarray(items)
@@ -355,6 +331,17 @@ def from_objects(values: Sequence[Any] | Array) -> Array:
     for k, item in enumerate(items):  # one by one: an item may itself be a list
         objects[k] = item
     return objects
+
+
+def _plain_numbers(values: Array) -> NDArray[np.float64] | None:
+    """Return text as numbers, empty text as nan, where all of it is just that; else None."""
+    items = values.tolist()
+    try:
+        if _MARKS.search("\n".join(items)) is None:
+            return np.array([float(item) if item else math.nan for item in items])
+    except (TypeError, ValueError):  # None, or several words
+        pass
+    return None
 
 
 def _word(dtype: np.dtype[Any]) -> str:
@@ -370,43 +357,3 @@ def _word(dtype: np.dtype[Any]) -> str:
         "U": "text",
         "T": "text",
     }.get(dtype.kind, str(dtype))
-
-
-def _text(item: Any) -> str:
-    return "" if missing(item) else str(item).strip()
-
-
-def _minutes(zone: str) -> int:
-    if zone == "Z":
-        return 0
-    sign = -1 if zone[0] == "-" else 1
-    return sign * (60 * int(zone[1:3]) + int(zone[-2:]))
-
-
-def _first_month(match: re.Match[str]) -> str:
-    return f"{match[1]}-{3 * int(match[2]) - 2:02d}"
-
-
-def _quarter(time: Any, dash: str) -> str:
-    year, month = _strings(np.array([time]), "M")[0].split("-")
-    return f"{year}{dash}Q{(int(month) + 2) // 3}"
-
-
-def _strings(times: Array, unit: str) -> list[str]:
-    text: list[str] = np.datetime_as_string(times.astype(f"datetime64[{unit}]")).tolist()
-    return text
-
-
-def _like(times: Array, example: str, ahead: str) -> list[str]:
-    """Write times as the example is written, at its offset."""
-    match = _ISO.fullmatch(example)
-    assert match is not None
-    if match["clock"] is None:
-        return _strings(times, {4: "Y", 7: "M"}.get(len(match["date"]), "D"))
-    fraction = match["clock"].partition(".")[2]
-    unit = "ns" if fraction else {2: "h", 5: "m"}.get(len(match["clock"]), "s")
-    times = times + np.timedelta64(_minutes(ahead) if ahead else 0, "m")
-    texts = [text.replace("T", example[10]) for text in _strings(times, unit)]
-    if fraction:
-        texts = [text[: 20 + len(fraction)] for text in texts]
-    return [text + ahead for text in texts]

@@ -80,7 +80,8 @@ class Frame:
             self._columns.setdefault(name, partial(_named, nw, frame, name))
         self.names = names
         self._levels: dict[Any, int] = {}
-        if _library(native) == "pandas":
+        self._is_pandas = frame.implementation is nw.Implementation.PANDAS  # a kind of it, too
+        if self._is_pandas:
             self._read_index(nw, native.index)
         self.index = list(self._levels)
 
@@ -88,8 +89,10 @@ class Frame:
         for level, name in enumerate(index.names):
             if name is None:
                 name = INDEX if index.nlevels == 1 else f"{INDEX} {level}"
+            if name in self._columns and self.column(name).looks_like_times():
+                continue  # the same times once more
             if name in self._columns:
-                continue
+                name = INDEX if index.nlevels == 1 else f"{INDEX} {level}"
             self._levels[name] = level
             self._columns[name] = partial(_level, nw, index, level)
 
@@ -106,14 +109,14 @@ class Frame:
 
         Columns that are not floats get the dtype of the column of their name.
         """
-        if _library(self.native) == "pandas":
+        if self._is_pandas:
             return self._pandas(values)
         nw = narwhals("data")
         named = {str(name): value for name, value in values.items()}
         answer = nw.from_dict(named, backend=self._frame.implementation)
         for name, value in values.items():
             if name in self._columns and not _is_float(value):
-                series = _cast(nw, answer[str(name)], self._columns[name]().dtype)
+                series = _cast(nw, answer[str(name)], self._columns[name]())
                 answer = answer.with_columns(series.alias(str(name)))
         if self.is_series and len(named) == 1:
             return answer[next(iter(named))].alias(self._frame.name).to_native()
@@ -132,7 +135,7 @@ class Frame:
             else:
                 columns[name] = value
         answer = pandas.DataFrame(columns)
-        names = [name if name in index.names else None for name in levels]
+        names = [index.names[self._levels[name]] for name in levels]
         if len(levels) == 1:
             (answer.index,) = levels.values()
             (answer.index.name,) = names
@@ -143,10 +146,6 @@ class Frame:
             return answer.iloc[:, 0].rename(self.native.name)
         answer.columns.name = getattr(getattr(self.native, "columns", None), "name", None)
         return answer
-
-
-def _library(native: Any) -> str:
-    return type(native).__module__.partition(".")[0]
 
 
 def _named(nw: Any, frame: Any, name: Any) -> Any:
@@ -179,13 +178,20 @@ def _column(name: Any, series: Any) -> Column:
         return Column(name, from_objects(series.to_list()))
     if dtype in (nw.Categorical, nw.Enum):
         return Column(name, from_objects(series.to_list()), kind="categories")
+    if series.null_count() == len(series):
+        return Column(name, np.full(len(series), np.nan))  # a type of nothing but nulls
     native = series.to_native()
-    if hasattr(getattr(native, "dtype", None), "freq"):  # pandas' Period: its first moment
+    theirs = getattr(native, "dtype", getattr(native, "type", dtype))
+    if hasattr(theirs, "freq"):  # pandas' Period: its first moment
         return Column(name, native.dt.to_timestamp().to_numpy())
-    zone = getattr(getattr(native, "dtype", None), "tz", None)
+    zone = getattr(theirs, "tz", None)
     if zone is not None:  # pandas' times in zones whose names narwhals does not understand
         return Column(name, native.dt.tz_convert(None).to_numpy(), str(zone))
-    kind = shown(str(getattr(native, "dtype", dtype)), 40)
+    if hasattr(native, "sparse"):
+        return Column(name, np.asarray(native.sparse.to_dense().to_numpy()))
+    if str(theirs).startswith("date64"):  # of pyarrow: days, in milliseconds
+        return Column(name, np.asarray(native.to_numpy(), "datetime64[ms]"))
+    kind = shown(str(theirs), 40)
     return Column(name, np.empty(len(series), object), kind=f"type {kind}")
 
 
@@ -193,7 +199,11 @@ def _floats(nw: Any, series: Any) -> NDArray[np.float64]:
     return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
 
 
-def _cast(nw: Any, series: Any, dtype: Any) -> Any:
+def _cast(nw: Any, series: Any, like: Any) -> Any:
+    dtype = like.dtype
+    if dtype == nw.Unknown:  # of pyarrow: its own types
+        theirs = like.to_native().type
+        return nw.from_native(series.to_native().cast(theirs), series_only=True)
     zone = getattr(dtype, "time_zone", None)
     if zone is None:
         return series.cast(dtype)
@@ -205,7 +215,7 @@ def _like(pandas: Any, values: Array | list[Any], dtype: Any) -> Any:
     """Return times or labels as a pandas index of that dtype."""
     if hasattr(dtype, "freq"):
         return pandas.PeriodIndex(pandas.DatetimeIndex(values), freq=dtype.freq)
-    zone = getattr(dtype, "tz", None)
+    zone = getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
     if zone is not None:
         return pandas.DatetimeIndex(values).tz_localize("UTC").tz_convert(zone).astype(dtype)
     return pandas.Index(values, dtype=dtype)

@@ -15,44 +15,11 @@ from numpy.typing import NDArray
 from lstmkit.shapes import Array, InputError, one_of, shown
 from lstmkit.tasks import timeline as timelines
 from lstmkit.tasks import zones
+from lstmkit.tasks.rows import Columns, One, Rows, listing
 from lstmkit.tasks.tables import Table
 from lstmkit.tasks.timeline import Timeline
 
-
-class Rows(NamedTuple):
-    """The numbers of one series, in rising time.
-
-    Attributes
-    ----------
-    target : (T, n) float64
-    past : (T, p) float64
-        Covariates known up to the present; p may be 0.
-    known : (T + ahead, k) float64
-        Covariates known in the future too, with the rows after the last target; k may be 0.
-    """
-
-    target: NDArray[np.float64]
-    past: NDArray[np.float64]
-    known: NDArray[np.float64]
-
-
-class Columns(NamedTuple):
-    """Which column is what.
-
-    Attributes
-    ----------
-    time : name, optional
-        None where rows are counted.
-    series : name, optional
-        None where the table holds one series.
-    target, past, future : tuple of names
-    """
-
-    time: Any
-    series: Any
-    target: tuple[Any, ...]
-    past: tuple[Any, ...]
-    future: tuple[Any, ...]
+__all__ = ["Columns", "Panel", "Rows", "enough", "frame", "panel", "upcoming"]
 
 
 class Panel(NamedTuple):
@@ -172,7 +139,7 @@ def panel(
     every, rows_of = [], []
     for name, rows in groups.items():
         said = f"{owner}: series {shown(repr(name))}" if columns.series is not None else owner
-        one = _One(said, table, columns, rows, missing)
+        one = One(said, table.place, columns, rows, missing)
         if times is not None:
             timeline = one.place_in_time(times[rows], timeline, zone)
             every.append(one.times)
@@ -193,120 +160,6 @@ def _same_clock(owner: str, column: Any, zone: str | None, timeline: Timeline | 
         f"before have {had}, and are {timeline.name}; expected a zone in both or in neither "
         "(convert the times)"
     )
-
-
-class _One:
-    """The rows of one series on their way to numbers."""
-
-    def __init__(
-        self, owner: str, table: Table, columns: Columns, rows: NDArray[np.int64], missing: str
-    ) -> None:
-        self.owner, self.table, self.columns, self.missing = owner, table, columns, missing
-        self.rows = rows  # of the table; -1 where a time was missing and is put in
-        self.times = np.empty(0)
-
-    def place(self, row: int) -> str:
-        return self.table.place(int(self.rows[row]))
-
-    def place_in_time(self, times: Array, timeline: Timeline | None, zone: str | None) -> Timeline:
-        """Check the times, put in those that are missing, return the step."""
-        fill = self.missing == "fill"
-        if timeline is None:
-            timeline = timelines.detect(
-                self.owner, self.columns.time, times, place=self.place, zone=zone, gaps=fill
-            )
-        else:
-            timelines.check(
-                self.owner, self.columns.time, times, timeline, place=self.place, gaps=fill
-            )
-        self.times = times
-        if fill and len(times):
-            where = timelines.positions(times, timeline)
-            total = int(where[-1]) + 1
-            if total > 2 * len(times):
-                raise InputError(
-                    f"{self.owner}: column {shown(repr(self.columns.time))} lacks "
-                    f"{total - len(times)} of {total} times; missing='fill' adds at most as many "
-                    "as there are (correct the times, or time=False to count rows)"
-                )
-            rows = np.full(total, -1)
-            rows[where] = self.rows
-            if total > len(times):
-                self.times = timelines.following_counts(
-                    times[0], timeline, np.arange(total) * timeline.step
-                )
-            self.rows = rows
-        return timeline
-
-    def read(self, numbers: Mapping[Any, Array], horizon: int) -> Rows:
-        target = self._stack(numbers, self.columns.target)
-        empty = np.asarray(np.isnan(target).all(1))
-        if empty.all():
-            raise InputError(
-                f"{self.owner}: column {shown(repr(self.columns.target[0]))} has no value in "
-                f"{len(target)} rows; expected numbers (name another target)"
-            )
-        length = len(target) - int(np.argmin(empty[::-1]))
-        ahead = len(target) - length
-        if ahead and not self.columns.future and self.missing == "error":
-            raise InputError(
-                f"{self.owner}: column {shown(repr(self.columns.target[0]))}, "
-                f"{self.place(length)}: is missing from here to the end; expected a number (drop "
-                "these rows, or name the columns known for them: future=)"
-            )
-        if self.columns.future and ahead < horizon:
-            raise InputError(
-                f"{self.owner}: data has {ahead} rows after the last target; expected {horizon}, "
-                f"the horizon, with {_listing(self.columns.future)} known there (give these rows, "
-                "their target left empty)"
-            )
-        return Rows(
-            self._whole(target[:length], self.columns.target),
-            self._whole(self._stack(numbers, self.columns.past)[:length], self.columns.past),
-            self._whole(self._stack(numbers, self.columns.future), self.columns.future),
-        )
-
-    def _stack(self, numbers: Mapping[Any, Array], names: Sequence[Any]) -> NDArray[np.float64]:
-        stacked = np.full((len(self.rows), len(names)), np.nan)
-        there = self.rows >= 0
-        for k, name in enumerate(names):
-            stacked[there, k] = numbers[name][self.rows[there]]
-        return stacked
-
-    def _whole(self, values: NDArray[np.float64], names: Sequence[Any]) -> NDArray[np.float64]:
-        """Return values none of which is missing."""
-        lacking = np.isnan(values)
-        if not lacking.any():
-            return values
-        if self.missing == "fill":
-            for k, name in enumerate(names):
-                if lacking[:, k].all():
-                    raise InputError(
-                        f"{self.owner}: column {shown(repr(name))} has no value in {len(values)} "
-                        "rows; expected numbers (leave the column out)"
-                    )
-            return filled(values)
-        row, k = (int(index) for index in np.argwhere(lacking)[0])
-        raise InputError(
-            f"{self.owner}: column {shown(repr(names[k]))}, {self.place(row)}: is missing (nan); "
-            f"expected a number (correct it, or missing='fill' repeats the value before; missing "
-            f"in this column: {int(lacking[:, k].sum())})"
-        )
-
-
-def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fill nan (T, columns) with the value before, at the beginning with the first value after.
-
-    Examples
-    --------
-    >>> filled(np.array([[np.nan], [1.0], [np.nan], [2.0]]))[:, 0]
-    array([1., 1., 1., 2.])
-    """
-    there = ~np.isnan(values)
-    rows = np.arange(len(values))[:, None]
-    latest = np.maximum.accumulate(np.where(there, rows, -1), axis=0)
-    latest = np.where(latest < 0, np.argmax(there, axis=0), latest)
-    return np.asarray(np.take_along_axis(values, latest, axis=0))
 
 
 def enough(owner: str, panel: Panel, rows: int, why: str) -> None:
@@ -364,7 +217,7 @@ def _columns(
         if time is None and target is None and table.index and len(left) == 0:
             left = [name for name in table.index if name not in used]
         if len(left) != 1:
-            what = f"leaves {_listing(left)}" if left else "leaves no column"
+            what = f"leaves {listing(left)}" if left else "leaves no column"
             example = f"target={left[0]!r}" if left else "give a column of numbers"
             raise InputError(
                 f"{owner}: target is not given and data {what}; expected one column "
@@ -378,7 +231,7 @@ def _time(owner: str, table: Table, used: Mapping[Any, str]) -> Any:
     candidates = [name for name in table.time_columns() if name not in used]
     if len(candidates) > 1:
         raise InputError(
-            f"{owner}: time is not given and {_listing(candidates)} all hold times; expected one "
+            f"{owner}: time is not given and {listing(candidates)} all hold times; expected one "
             f"(say which, for example time={candidates[0]!r})"
         )
     return candidates[0] if candidates else None
@@ -391,11 +244,6 @@ def _groups(owner: str, table: Table, columns: Columns) -> dict[Any, NDArray[np.
     for row, label in enumerate(table.labels(owner, columns.series)):
         groups.setdefault(label, []).append(row)
     return {label: np.array(rows) for label, rows in groups.items()}
-
-
-def _listing(names: Sequence[Any]) -> str:
-    some = ", ".join(repr(name) for name in names[:10])
-    return shown(some + (f" and {len(names) - 10} more" if len(names) > 10 else ""), 400)
 
 
 def _is_table(entry: Any) -> bool:
@@ -419,8 +267,8 @@ def _listed(
         part = panel(said, entry, **options, horizon=horizon, missing=missing, timeline=timeline)
         if parts and part.columns != parts[0].columns:
             raise InputError(
-                f"{said} has other columns than series 0: {_listing(part.columns.target)} and "
-                f"{_listing(parts[0].columns.target)}; expected the same in all"
+                f"{said} has other columns than series 0: {listing(part.columns.target)} and "
+                f"{listing(parts[0].columns.target)}; expected the same in all"
             )
         timeline = part.timeline
         parts.append(part)

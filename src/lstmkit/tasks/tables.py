@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,7 +22,10 @@ from numpy.typing import NDArray
 
 from lstmkit.shapes import Array, InputError, shown
 from lstmkit.tasks.columns import Column, from_objects
+from lstmkit.tasks.forms import looks_like_a_time
 from lstmkit.tasks.frames import Frame
+
+_VALUE = re.compile(r"[+-]?\d*\.?\d+([eE][+-]?\d+)?")
 
 
 class Table:
@@ -74,8 +78,8 @@ class Table:
             An array (T,) or (T, F), or nested lists of that shape; a structured array; a dict from
             names to columns (T,); a frame or series of pandas, polars, pyarrow or another library
             that narwhals knows, in memory; or the path of a CSV or Parquet file. A CSV file begins
-            with the columns' names; its separator is a comma, a semicolon or a tab; all of it is
-            read as text and understood when a column is used.
+            with the columns' names; its separator is a comma, a semicolon, a tab or a bar; all of
+            it is read as text and understood when a column is used.
 
         Raises
         ------
@@ -294,8 +298,16 @@ def _some(values: Any) -> str:
 
 
 def _file(owner: str, path: Path) -> Table:
+    if "\0" in str(path):
+        raise InputError(f"{owner}: data is {shown(repr(str(path)), 60)}; expected a path")
     with open(path, "rb") as file:
         start = file.read(4)
+    for packed, mark in (("gzip", b"\x1f\x8b"), ("zip, or a workbook", b"PK\x03\x04")):
+        if start.startswith(mark):
+            raise InputError(
+                f"{owner}: {path.name} is packed ({packed}); expected a CSV or Parquet file "
+                "(unpack it, or save it as CSV)"
+            )
     _polars(owner, f"holds what answers {path.name}")  # said now, not after the training
     if start == b"PAR1":
         return _frame(owner, _parquet(owner, path), path)
@@ -307,41 +319,63 @@ def _file(owner: str, path: Path) -> Table:
             f"{owner}: {path.name} is not UTF-8 text; expected a CSV or Parquet file (save it as "
             "CSV in UTF-8)"
         ) from None
-    except csv.Error as error:
-        raise InputError(f"{owner}: {path.name} cannot be read as CSV: {shown(error)}") from None
 
 
 def _csv(owner: str, path: Path, file: TextIO) -> Table:
-    first = file.readline(1 << 20)
-    separator = max(",;\t", key=first.count)
-    names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
-    if not names or not all(names):
-        what = f"no name for column {names.index('') + 1}" if any(names) else "no names"
-        raise InputError(
-            f"{owner}: {path.name} has {what} in line 1; expected a CSV file that begins with the "
-            "names of its columns"
-        )
-    double = [name for name in names if names.count(name) > 1]
-    if double:
-        raise InputError(
-            f"{owner}: {path.name}, line 1: the column {shown(repr(double[0]))} occurs "
-            f"{names.count(double[0])} times; expected each name once (rename them)"
-        )
-    reader = csv.reader(file, delimiter=separator)
-    rows, lines = [], []
-    for fields in reader:
-        if len(fields) == len(names) or not fields:
+    first = re.sub(r'"[^"]*"', "", file.readline(1 << 20))
+    file.seek(0)
+    reader = csv.reader(file, delimiter=max(",;\t|", key=first.count), strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        _check_names(owner, path, names)
+        for fields in reader:
+            if len(fields) != len(names) and fields:
+                raise InputError(
+                    f"{owner}: line {reader.line_num} of {path.name} has {len(fields)} fields; "
+                    f"expected {len(names)}, as line 1 has (correct the file)"
+                )
             rows.append(fields or [""] * len(names))
-            lines.append(reader.line_num + 1)
-            continue
-        raise InputError(
-            f"{owner}: line {reader.line_num + 1} of {path.name} has {len(fields)} fields; "
-            f"expected {len(names)}, as line 1 has (correct the file)"
-        )
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        what = f"line {reader.line_num} of {path.name} cannot be read as CSV: {shown(error)}"
+        if "end of data" in str(error):
+            last = lines[-1] if lines else 1
+            what = f"{path.name} ends within a field in quotation marks, begun after line {last}"
+        raise InputError(f"{owner}: {what} (correct the file)") from None
     while rows and not any(rows[-1]):
         rows.pop()  # empty lines at the end
     columns = {name: from_objects([row[k] for row in rows]) for k, name in enumerate(names)}
     return Table("frame", columns, len(rows), path=path, lines=lines)
+
+
+def _check_names(owner: str, path: Path, names: list[str]) -> None:
+    """Raise `InputError` unless the first line of a CSV file holds the names of its columns."""
+    which = f"{owner}: {path.name}"
+    if not names or not all(names):
+        what = f"no name for column {names.index('') + 1}" if any(names) else "no names"
+        raise InputError(
+            f"{which} has {what} in line 1; expected a CSV file that begins with the "
+            "names of its columns"
+        )
+    numbered = any(names == [str(k + first) for k in range(len(names))] for first in (0, 1))
+    if not numbered and all(map(_is_value, names)):
+        raise InputError(
+            f"{which} has {shown(repr(names[0]), 40)} as the name of a column in line 1, and no "
+            "words; expected the names of the columns there (put a line of names above)"
+        )
+    double = [name for name in names if names.count(name) > 1]
+    if double:
+        raise InputError(
+            f"{which}, line 1: the column {shown(repr(double[0]))} occurs "
+            f"{names.count(double[0])} times; expected each name once (rename them)"
+        )
+
+
+def _is_value(text: str) -> bool:
+    """Whether text is more likely a value than the name of a column: a number or a date."""
+    return _VALUE.fullmatch(text) is not None or looks_like_a_time(text)
 
 
 def _polars(owner: str, why: str) -> Any:

@@ -12,17 +12,44 @@ midnight to midnight, also when the summer time begins or ends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstmkit.shapes import Array, InputError, shown
+from lstmkit.tasks.moments import (
+    DAY,
+    HOUR,
+    MINUTE,
+    WEEK,
+    duration,
+    integers,
+    month_ends,
+    seconds_or_finer,
+    weekdays,
+    written,
+)
+from lstmkit.tasks.steps import Timeline, following, following_counts, ordinals, positions
 from lstmkit.tasks.zones import wall
 
-_MINUTE, _HOUR, _DAY, _WEEK = 60, 3600, 86400, 7 * 86400
+__all__ = [
+    "Place",
+    "Timeline",
+    "calendar",
+    "check",
+    "detect",
+    "following",
+    "following_counts",
+    "ordered",
+    "place",
+    "positions",
+    "seconds_or_finer",
+    "written",
+]
+
 _MONTHS = {1: "monthly", 2: "every 2 months", 3: "quarterly", 6: "half-yearly", 12: "yearly"}
-_MONDAY = np.datetime64("0001-01-01", "D")
+_NAMES = {HOUR: "hourly", DAY: "daily", WEEK: "weekly"}
 
 Place = Callable[[int], str]
 
@@ -30,36 +57,6 @@ Place = Callable[[int], str]
 def place(row: int) -> str:
     """Say which row is meant, where rows have no other name."""
     return f"row {row} (the first is row 0)"
-
-
-class Timeline(NamedTuple):
-    """The step from one time to the next.
-
-    Attributes
-    ----------
-    unit : {"month", "business day", "second", "nanosecond", "number"}
-        What a step is counted in. A business day is a day from Monday to Friday; holidays are not
-        known. A number is a whole number that means no time.
-    step : int
-        How many of them.
-    name : str
-        In words: ``"monthly"``, ``"hourly"``, ``"every 15 minutes"``.
-    season : int
-        The steps after which the calendar repeats: 12 monthly, 4 quarterly, 52 weekly, 7 daily, 5
-        of business days, a day's steps where the step is a minute or more and divides the day (24
-        hourly); else 1.
-    end_of_month : bool
-        Whether every time is the last day of its month.
-    zone : str, optional
-        The zone of times that are instants; None where times are those of a clock on the wall.
-    """
-
-    unit: str
-    step: int
-    name: str
-    season: int
-    end_of_month: bool = False
-    zone: str | None = None
 
 
 # ------------------------------ which step
@@ -135,9 +132,9 @@ def check(
         )
     wrong = np.zeros(len(times), bool)
     if timeline.unit == "month" and timeline.end_of_month:
-        wrong = times != _ends(times)
+        wrong = times != month_ends(times)
     elif timeline.unit == "business day":
-        wrong = _weekdays(times) > 4
+        wrong = weekdays(times) > 4
     if wrong.any():
         k = int(np.argmax(wrong))
         raise InputError(
@@ -154,7 +151,7 @@ def ordered(owner: str, column: object, times: Array, place: Place = place) -> N
         k = int(np.argmax(np.isnat(times)))
         raise InputError(f"{name}, {place(k)}: the time is missing (drop the row or give its time)")
     if times.dtype.kind == "M":
-        years = _integers(times.astype("datetime64[Y]")) + 1970
+        years = integers(times.astype("datetime64[Y]")) + 1970
         outside = (years < 1) | (years > 9999)
         if outside.any():
             k = int(np.argmax(outside))
@@ -185,32 +182,26 @@ def _rule(times: Array) -> Timeline:
         return months
     if (days := _working(times)) is not None:
         return days
-    if times.dtype == np.dtype("datetime64[s]"):
-        step = _usual(np.diff(_integers(times)))
-        name = _duration(step)
-        season = 1
-        if step == _WEEK:
-            name, season = "weekly", 52
-        elif step == _DAY:
-            name, season = "daily", 7
-        elif _MINUTE <= step < _DAY and _DAY % step == 0:
-            season = _DAY // step
-            name = "hourly" if step == _HOUR else name
-        return Timeline("second", step, name, season)
-    step = _usual(np.diff(_integers(times)))
-    if step % 10**9 == 0:
-        return Timeline("second", step // 10**9, _duration(step // 10**9), 1)
-    return Timeline("nanosecond", step, f"every {step / 1e9:g} seconds", 1)
+    step = _usual(np.diff(integers(times)))
+    if times.dtype != np.dtype("datetime64[s]"):
+        if step % 10**9:
+            return Timeline("nanosecond", step, f"every {step / 1e9:g} seconds", 1)
+        step //= 10**9
+    name = _NAMES.get(step, duration(step))
+    season = {WEEK: 52, DAY: 7}.get(step, 1)
+    if MINUTE <= step < DAY and DAY % step == 0:
+        season = DAY // step
+    return Timeline("second", step, name, season)
 
 
 def _monthly(times: Array) -> Timeline | None:
     days, months = times.astype("datetime64[D]"), times.astype("datetime64[M]")
-    if len(np.unique(times - days)) > 1 or (np.diff(_integers(months)) < 1).any():
+    if len(np.unique(times - days)) > 1 or (np.diff(integers(months)) < 1).any():
         return None
-    end = bool((days == _ends(days)).all())
+    end = bool((days == month_ends(days)).all())
     if not end and len(np.unique(days - months.astype("datetime64[D]"))) > 1:
         return None
-    step = _usual(np.diff(_integers(months)))
+    step = _usual(np.diff(integers(months)))
     words = f"every {step // 12} years" if step % 12 == 0 else f"every {step} months"
     season = 12 // step if 12 % step == 0 else 1
     return Timeline("month", step, _MONTHS.get(step, words), season, end)
@@ -218,10 +209,10 @@ def _monthly(times: Array) -> Timeline | None:
 
 def _working(times: Array) -> Timeline | None:
     days = times.astype("datetime64[D]")
-    if len(np.unique(times - days)) > 1 or (_weekdays(days) > 4).any():
+    if len(np.unique(times - days)) > 1 or (weekdays(days) > 4).any():
         return None
-    apart = np.diff(_integers(days))
-    friday_to_monday = (apart == 3) & (_weekdays(days)[:-1] == 4)
+    apart = np.diff(integers(days))
+    friday_to_monday = (apart == 3) & (weekdays(days)[:-1] == 4)
     if not friday_to_monday.any() or _usual(apart) != 1:
         return None
     return Timeline("business day", 1, "business days, Monday to Friday", 5)
@@ -233,29 +224,13 @@ def _usual(differences: Array) -> int:
     return int(values[np.argmax(counts)])
 
 
-# ------------------------------ steps and gaps
-
-
-def positions(times: Array, timeline: Timeline) -> NDArray[np.int64]:
-    """Count the steps from the first time to each: 0, 1, 2 ... where none is missing.
-
-    Examples
-    --------
-    >>> times = np.array(["2020-01-01", "2020-02-01", "2020-04-01"], "datetime64[s]")
-    >>> positions(times, detect("example", "time", times, gaps=True))
-    array([0, 1, 3])
-    """
-    counts = _ordinals(times, timeline)
-    return (counts - counts[:1]) // timeline.step
-
-
 def _regular(
     owner: str, column: object, times: Array, timeline: Timeline, place: Place, gaps: bool
 ) -> None:
-    counts = _ordinals(times, timeline)
+    counts = ordinals(times, timeline)
     name = f"{owner}: column {shown(repr(column))}"
     odd = np.diff(counts) % timeline.step != 0
-    if timeline.unit in ("month", "business day") and not timeline.end_of_month:
+    if timeline.unit in ("month", "business day"):
         days = times.astype("datetime64[D]")
         odd |= (times - days)[1:] != (times - days)[0]
     if timeline.unit == "month" and not timeline.end_of_month:
@@ -286,58 +261,6 @@ def _regular(
         f"{written(times[k])} there is no {what}{rest} "
         f"({advice})"
     )
-
-
-def following(last: Any, timeline: Timeline, count: int) -> Array:
-    """Return the ``count`` times after the last one (with ``count`` 0 that one itself).
-
-    Of months the day stays the same; where a month is too short it is the month's last day.
-
-    Examples
-    --------
-    >>> monthly = Timeline("month", 1, "monthly", 12, end_of_month=True)
-    >>> following(np.datetime64("1952-01-31", "s"), monthly, 2).astype("datetime64[D]")
-    array(['1952-02-29', '1952-03-31'], dtype='datetime64[D]')
-    """
-    ahead = np.arange(1, count + 1) if count else np.zeros(1, np.int64)
-    return following_counts(last, timeline, ahead * timeline.step)
-
-
-def following_counts(last: Any, timeline: Timeline, counts: Array) -> Array:
-    """Return the times that many units (not steps) after the last one."""
-    if timeline.unit == "number":
-        return np.int64(last) + counts
-    last = np.datetime64(last)
-    if timeline.unit == "month":
-        day = last.astype("datetime64[D]")
-        month = day.astype("datetime64[M]")
-        months = month + counts.astype("timedelta64[M]")
-        ends = _ends(months)
-        days = months.astype("datetime64[D]") + (day - month.astype("datetime64[D]"))
-        days = ends if timeline.end_of_month else np.minimum(days, ends)
-        result: Array = days.astype(last.dtype) + (last - day)
-        return result
-    if timeline.unit == "business day":
-        day = last.astype("datetime64[D]")
-        days = np.busday_offset(day, counts, roll="backward")
-        result = np.asarray(days).astype(last.dtype) + (last - day)
-        return result
-    unit = "s" if timeline.unit == "second" else "ns"
-    result = np.asarray(last + counts.astype(f"timedelta64[{unit}]"))
-    return result
-
-
-def _ordinals(times: Array, timeline: Timeline) -> NDArray[np.int64]:
-    """Count the units from some beginning to each time."""
-    if timeline.unit == "number":
-        return times.astype(np.int64)
-    if timeline.unit == "month":
-        return _integers(times.astype("datetime64[M]"))
-    if timeline.unit == "business day":
-        return np.asarray(np.busday_count(_MONDAY, times.astype("datetime64[D]")), np.int64)
-    if timeline.unit == "second" and times.dtype != np.dtype("datetime64[s]"):
-        return _integers(times) // 10**9
-    return _integers(times)
 
 
 # ------------------------------ clock and calendar
@@ -375,17 +298,17 @@ def calendar(times: Array, timeline: Timeline) -> tuple[list[str], NDArray[np.fl
     times = times if timeline.zone is None else wall(times, timeline.zone)
     if timeline.unit != "number":
         days, months = times.astype("datetime64[D]"), times.astype("datetime64[M]")
-        of_day = (times - days) / np.timedelta64(_DAY, "s")
-        seconds = {"month": _WEEK, "business day": _DAY, "nanosecond": 0}.get(
+        of_day = (times - days) / np.timedelta64(DAY, "s")
+        seconds = {"month": WEEK, "business day": DAY, "nanosecond": 0}.get(
             timeline.unit, timeline.step
         )
-        if seconds < _DAY:
+        if seconds < DAY:
             turns["day"] = of_day
-        if seconds < _WEEK:
-            turns["week"] = (_weekdays(days) + of_day) / 7
+        if seconds < WEEK:
+            turns["week"] = (weekdays(days) + of_day) / 7
         if timeline.unit == "month":
             if timeline.step % 12:
-                turns["year"] = _integers(months) % 12 / 12
+                turns["year"] = integers(months) % 12 / 12
         else:
             years = times.astype("datetime64[Y]")
             first = years.astype("datetime64[D]")
@@ -404,36 +327,10 @@ def calendar(times: Array, timeline: Timeline) -> tuple[list[str], NDArray[np.fl
 # ------------------------------ words
 
 
-def written(moment: Any) -> str:
-    """Write a time as short as it can be: a date, where it is midnight.
-
-    Examples
-    --------
-    >>> written(np.datetime64("1949-01-01", "s")), written(np.datetime64("1949-01-01T13:30", "s"))
-    ('1949-01-01', '1949-01-01 13:30')
-    """
-    text = str(moment)
-    if "T" not in text:
-        return text
-    date, _, clock = text.partition("T")
-    if "." in clock:
-        clock = clock.rstrip("0").rstrip(".")
-    clock = clock[:5] if clock[5:] == ":00" else clock
-    return date if clock == "00:00" else f"{date} {clock}"
-
-
 def _rule_in_words(timeline: Timeline) -> str:
     if timeline.unit == "month" and timeline.end_of_month:
         return f"{timeline.name} (the last day of a month)"
     return timeline.name
-
-
-def _duration(seconds: int) -> str:
-    for name, size in (("week", _WEEK), ("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
-        if seconds % size == 0:
-            count = seconds // size
-            return f"every {name}" if count == 1 else f"every {count} {name}s"
-    return "every second" if seconds == 1 else f"every {seconds} seconds"
 
 
 def _summer(moment: Any) -> str:
@@ -441,49 +338,12 @@ def _summer(moment: Any) -> str:
     if not isinstance(moment, np.datetime64):
         return ""
     day = moment.astype("datetime64[D]")
-    hour = (moment - day) / np.timedelta64(_HOUR, "s")
-    month = int(_integers(moment.astype("datetime64[M]"))) % 12 + 1
-    if int(_weekdays(day)) == 6 and month in (3, 10, 11) and 0 < hour < 4:
+    hour = (moment - day) / np.timedelta64(HOUR, "s")
+    month = int(integers(moment.astype("datetime64[M]"))) % 12 + 1
+    if int(weekdays(day)) == 6 and month in (3, 10, 11) and 0 < hour < 4:
         return "does the summer time begin or end here? give the times a zone, or take UTC"
     return ""
 
 
 def _kind(times: Array) -> str:
     return "times" if times.dtype.kind == "M" else "whole numbers"
-
-
-def _weekdays(times: Array) -> NDArray[np.int64]:
-    """Return the days of the week, 0 for Monday."""
-    return (_integers(np.asarray(times).astype("datetime64[D]")) + 3) % 7
-
-
-def _ends(times: Array) -> Array:
-    """Return the last days of the months of times, at the same time of day."""
-    months = times.astype("datetime64[M]")
-    last = (months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
-    if times.dtype == months.dtype:
-        return np.asarray(last)
-    return np.asarray(last + (times - times.astype("datetime64[D]")))
-
-
-def _integers(times: Any) -> NDArray[np.int64]:
-    return np.asarray(times).astype(np.int64)
-
-
-def seconds_or_finer(times: Array) -> Array:
-    """Return times as ``datetime64[s]``, or ``[ns]`` where there are fractions of a second.
-
-    Whole numbers stay what they are.
-
-    Examples
-    --------
-    >>> seconds_or_finer(np.array(["2024-01-01T00:00:00.000"], "datetime64[ms]")).dtype
-    dtype('<M8[s]')
-    """
-    if times.dtype.kind != "M":
-        return times
-    whole = times.astype("datetime64[s]")
-    known = ~np.isnat(times)
-    if (whole[known] == times[known]).all():
-        return whole
-    return times.astype("datetime64[ns]")

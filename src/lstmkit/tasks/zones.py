@@ -18,9 +18,21 @@ def whole_days(times: Array, zone: str) -> Array | None:
     Then a step is a day or more, and is regular there even if the summer time begins or ends.
     """
     local = wall(times, zone)
-    known = local[~np.isnat(local)]
-    of_day = known - known.astype("datetime64[D]")
-    return local if len(np.unique(of_day)) <= 1 else None
+    there = ~np.isnat(local)
+    known = local[there]
+    days = known.astype("datetime64[D]")
+    hours, which, counts = np.unique(known - days, return_inverse=True, return_counts=True)
+    if len(hours) <= 1:
+        return local
+    # Where the summer time begins at midnight, that day begins at one.
+    odd = which != np.argmax(counts)
+    if odd.mean() > 0.4:
+        return None
+    meant = days + hours[np.argmax(counts)]
+    if (instants(meant[odd], zone) != times[there][odd]).any():
+        return None
+    local[there] = meant
+    return local
 
 
 def wall(times: Array, zone: str) -> Array:

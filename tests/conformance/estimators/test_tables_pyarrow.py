@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -18,6 +19,7 @@ TIMES = [
     pa.timestamp("us", "Europe/Berlin"),
     pa.timestamp("ms", "America/New_York"),
     pa.date32(),
+    pa.date64(),
 ]
 
 
@@ -55,5 +57,18 @@ def test_arrays_and_nulls():
     assert one.series[0].target[:, 0].tolist() == [1, 2, 2, 4]
     assert isinstance(frame(one, [np.ones((2, 1, 1))]), pa.ChunkedArray)
     table = Table.of("Forecaster", pa.table({"x": pa.array([{"a": 1}])}))
-    with pytest.raises(InputError, match="column 'x' is a column of type Struct"):
+    with pytest.raises(InputError, match="column 'x' is a column of type struct"):
         table.numbers("Forecaster", "x")
+
+
+@pytest.mark.parametrize("dtype", TIMES, ids=str)
+@pytest.mark.parametrize("where", ["index", "column"])
+def test_pandas_with_types_of_pyarrow(dtype, where):
+    """What pandas holds in pyarrow's types goes on in them: the same instants, the same clock."""
+    zone = getattr(dtype, "tz", None)
+    times = pd.Series(pd.date_range("2024-03-29", periods=6, tz=zone)).astype(pd.ArrowDtype(dtype))
+    data = pd.DataFrame({"day": times, "load": np.arange(6.0)})
+    data = data.set_index("day") if where == "index" else data
+    answer = frame(panel("Forecaster", data.head(4)), [np.array([4.0, 5.0])[:, None, None]])
+    expected = data.tail(2) if where == "index" else data.tail(2).reset_index(drop=True)
+    pd.testing.assert_frame_equal(answer, expected)
