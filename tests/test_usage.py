@@ -33,7 +33,7 @@ FORECAST = ["forecast", "x.csv", "--horizon", "3"]
         ([*FORECAST, "--origins", "0"], "1: from how many points in time to measure", ""),
         ([*FORECAST, "--missing", "mask"], "--missing: 'mask' is not one of 'error', 'fill'", ""),
         (["lesson", "check", "--nope"], "there is no option --nope", "lstmkit lesson start"),
-        (["lesson", "test", "--dir"], "--dir is given without a value", "lstmkit lesson"),
+        (["lesson", "hint", "--dir"], "--dir is given without a value", "lstmkit lesson"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments, says, see):
