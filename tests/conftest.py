@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.testing
 from hypothesis import settings
 
 import lstmkit as lk
@@ -20,6 +22,9 @@ settings.load_profile("lstmkit")
 # A shell starts what it puts into the background with Ctrl-C ignored, and so it would be in every
 # process that a test starts; the tests of Ctrl-C are to pass there too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# typer's runner reads the whole command line anew for every call, which takes 0.05 s.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 
 def pytest_report_header() -> str:

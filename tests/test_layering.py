@@ -182,6 +182,7 @@ FLOORS: dict[str, tuple[int, int]] = {
     "lesson.watch": (7, 7),
     "lesson.session": (7, 8),
     "lesson": (7, 9),
+    "usage": (8, FILE),
     "formats_cli": (8, FILE),
     "tasks_cli": (8, FILE),
     "lesson_cli": (8, FILE),  # commands that cli.py mounts

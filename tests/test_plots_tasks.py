@@ -242,7 +242,7 @@ def test_the_names_of_many_classes_have_room():
     actual = np.repeat(np.arange(30), 1000)
     guess = np.where(actual == 7, 21, actual)  # few cells: each takes time to draw
     figure = plots.confusion_matrix(np.array(names)[actual], np.array(names)[guess])
-    figure.draw_without_rendering()
+    figure.get_layout_engine().execute(figure)  # finds the places, and draws nothing
     axes = figure.axes[0]
     for labels, side in ((axes.get_xticklabels(), "x"), (axes.get_yticklabels(), "y")):
         boxes = [label.get_window_extent() for label in labels]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -27,6 +27,7 @@ from lstmkit import (
     plots,
     store,
     tasks_cli,
+    usage,
 )
 from lstmkit.lesson import strength, watch
 from lstmkit.progress import Progress
@@ -45,7 +46,21 @@ MISTAKES = 1  # of a check that found some
 class _Commands(TyperGroup):
     """Turns the errors that a user can mend into one line on stderr and an exit code."""
 
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        """Read what stands before the command."""
+        try:
+            return super().make_context(*arguments, **settings)
+        except Exception as error:
+            _fail_of_usage(error, None)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise InputError(usage.no_command(args[0], self.commands))
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
+        """Read the rest and run the command."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -61,11 +76,21 @@ class _Commands(TyperGroup):
             _fail(str(error), FAILED)
         except KeyboardInterrupt:
             _fail("stopped", INTERRUPTED)
+        except Exception as error:
+            _fail_of_usage(error, ctx)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"lstmkit: {' '.join(message.split())}", err=True)
     raise typer.Exit(code)
+
+
+def _fail_of_usage(error: Exception, root: Any) -> NoReturn:
+    """Fail with one line if the command line itself is wrong; else raise the error again."""
+    line = usage.line(error, root)
+    if line is None:
+        raise error
+    _fail(line, BAD_INPUT)
 
 
 app = typer.Typer(
