@@ -148,8 +148,9 @@ def model(nodes, tensors, inputs=(X,), outputs=(Y,), opset=14):
 
 def weights(directions=1, seed=0, dtype=np.float32, size=3):
     rng = np.random.default_rng(seed)
-    draw = lambda *shape: rng.normal(0, 0.5, (directions, *shape)).astype(dtype)  # noqa: E731
-    return draw(16, size), draw(16, 4), draw(32)
+    shapes = ((16, size), (16, 4), (32,))
+    w, r, b = (rng.normal(0, 0.5, (directions, *shape)).astype(dtype) for shape in shapes)
+    return w, r, b
 
 
 def lstm_file(*, tensors=None, attributes=(), extra=()):
