@@ -73,7 +73,7 @@ PLAIN = st.recursive(
         | st.dictionaries(st.text() | st.integers(), inner)
         | st.tuples(inner, inner)
     ),
-    max_leaves=30,
+    max_leaves=10,
 )
 
 
