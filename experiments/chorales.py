@@ -24,6 +24,7 @@ from scipy.io import loadmat
 import lstmkit as lk
 
 BOUND = 8.45  # of the LSTM in Bai et al. 2018
+MOST_SECONDS = 600.0  # of a fit
 OPTIONS = {
     "hidden_size": 200,
     "dropout": 0.5,
@@ -78,7 +79,7 @@ def main() -> None:
         "| seed | validation | test | test, mean of chorales | epochs | seconds | of processors |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    found = []
+    found, clocks = [], []
     for seed in range(arguments.seeds):
         clock, used = time.perf_counter(), time.process_time()
         model = lk.SequenceTagger(task="labels", random_state=seed, **OPTIONS)
@@ -90,8 +91,9 @@ def main() -> None:
         figures = f"{kept:.3f} | {ours:.3f} | {of_chorales:.3f} | {epochs}"
         print(f"| {seed} | {figures} | {clock:.0f} | {used:.0f} |", flush=True)
         found.append(ours)
+        clocks.append(clock)
     print(f"\nmedian of the test part: {np.median(found):.3f}; expected at most {BOUND}")
-    if np.median(found) > BOUND:
+    if np.median(found) > BOUND or max(clocks) > MOST_SECONDS:
         sys.exit(1)
 
 

@@ -97,7 +97,13 @@ def random_case(rng, *, layouts=(0, 1), names=tuple(FUNCTIONS), scale=0.7):
     T, N, size, H = (int(rng.integers(1, high)) for high in (7, 5, 5, 6))
     direction = str(rng.choice(["forward", "reverse", "bidirectional"]))
     D = 2 if direction == "bidirectional" else 1
-    maybe = lambda: bool(rng.integers(2))  # noqa: E731
+
+    def maybe():
+        return bool(rng.integers(2))
+
+    def draw(*shape):
+        return rng.normal(0, scale, shape).astype(np.float32)
+
     attributes: dict = {"hidden_size": H, "direction": direction}
     if rng.integers(3):
         attributes["layout"] = int(rng.choice(layouts))
@@ -116,7 +122,6 @@ def random_case(rng, *, layouts=(0, 1), names=tuple(FUNCTIONS), scale=0.7):
             if count:
                 attributes[key] = [float(np.float32(v)) for v in rng.uniform(0.2, 1.2, count)]
     first = attributes.get("layout", 0)
-    draw = lambda *shape: rng.normal(0, scale, shape).astype(np.float32)  # noqa: E731
     state = (N, D, H) if first else (D, N, H)
     inputs = {
         "X": draw(N, T, size) if first else draw(T, N, size),

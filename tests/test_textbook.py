@@ -328,7 +328,7 @@ def test_gradients_of_a_step(inputs, hidden, column, seed):
     assert_same_gradients({"x": dx, "h": dh_prev, "c": dc_prev, **dparams}, want)
 
 
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 6), st.booleans(), st.booleans(), seeds)
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 4), st.booleans(), st.booleans(), seeds)
 def test_gradients_of_a_sequence(inputs, hidden, steps, column, with_last_c, seed):
     """The loss takes from every h_t and, if asked, from the last c."""
     rng = np.random.default_rng(seed)

@@ -343,8 +343,12 @@ def test_what_torch_exports_today(tmp_path, layers, both, head):
 
 
 def chains():
-    head = lambda size: lk.Linear(size, 2, seed=3)  # noqa: E731
-    lstm_ = lambda **options: lk.LSTM(3, 4, seed=1, **options)  # noqa: E731
+    def head(size):
+        return lk.Linear(size, 2, seed=3)
+
+    def lstm_(**options):
+        return lk.LSTM(3, 4, seed=1, **options)
+
     back = Recurrent(lk.LSTM(3, 4, seed=2), backwards=True)
     yield "stack", lstm_(num_layers=2, bidirectional=True)
     yield "peepholes", lstm_(peepholes=True, coupled_gates=True, gate_clip=0.7)

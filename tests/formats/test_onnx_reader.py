@@ -148,8 +148,9 @@ def model(nodes, tensors, inputs=(X,), outputs=(Y,), opset=14):
 
 def weights(directions=1, seed=0, dtype=np.float32, size=3):
     rng = np.random.default_rng(seed)
-    draw = lambda *shape: rng.normal(0, 0.5, (directions, *shape)).astype(dtype)  # noqa: E731
-    return draw(16, size), draw(16, 4), draw(32)
+    shapes = ((16, size), (16, 4), (32,))
+    w, r, b = (rng.normal(0, 0.5, (directions, *shape)).astype(dtype) for shape in shapes)
+    return w, r, b
 
 
 def lstm_file(*, tensors=None, attributes=(), extra=()):
@@ -335,6 +336,51 @@ def test_a_node_that_is_not_what_its_name_says_is_named(tmp_path, op):
     (line,) = contents.left_over
     assert line.startswith(f"{op} node 'y': ")
     assert "index" not in line
+
+
+# ------------------------------------------------------------------------------ one operator alone
+
+# https://onnx.ai/onnx/operators/onnx__TopK.html: of two equal numbers the one with the lower index
+# comes first. Until opset 9 k is an attribute, and there is no other way than the largest.
+ROWS = np.array([[1, 3, 3, 0], [2, 2, 2, 5]], np.float32)
+TOP = {
+    "largest": (1, 1, 3, [[3, 3, 1], [5, 2, 2]], [[1, 2, 0], [3, 0, 1]]),
+    "smallest": (1, 0, 3, [[0, 1, 3], [2, 2, 2]], [[3, 0, 1], [0, 1, 2]]),
+    "of a column": (0, 1, 1, [[2, 3, 3, 5]], [[1, 0, 0, 1]]),
+    "the last axis": (-1, 0, 1, [[0], [2]], [[3], [0]]),
+    "none": (1, 1, 0, np.zeros((2, 0)), np.zeros((2, 0))),
+}
+
+
+def top_k(tmp_path, axis, largest, k, opset=11):
+    old = opset < 10
+    numbers = {"axis": axis, "k": k} if old else {"axis": axis, "largest": largest}
+    settings = [block(1, name) + whole(3, one) + whole(20, 2) for name, one in numbers.items()]
+    given = ["x"] if old else ["x", "k"]
+    data = model(
+        [node("TopK", given, ["y", "places"], *settings)],
+        [tensor("k", np.array([k]))],
+        outputs=(Y, value("places", 7)),
+        opset=opset,
+    )
+    (tmp_path / "m.onnx").write_bytes(data)
+    return onnx.run(tmp_path / "m.onnx", {"x": ROWS})
+
+
+@pytest.mark.parametrize(("name", "opset"), [*((name, 11) for name in TOP), ("largest", 9)])
+def test_the_largest_and_the_smallest_with_their_places(tmp_path, name, opset):
+    *asked, values, places = TOP[name]
+    found = top_k(tmp_path, *asked, opset)
+    assert found["y"].tolist() == np.asarray(values).tolist()
+    assert found["places"].tolist() == np.asarray(places).tolist()
+    assert found["y"].dtype == np.float32
+    assert found["places"].dtype == np.int64
+
+
+@pytest.mark.parametrize("k", [-1, 5])
+def test_more_than_there_are_is_named(tmp_path, k):
+    with pytest.raises(InputError, match=f"TopK node 'y': .*k is {k}; expected 0 to 4"):
+        top_k(tmp_path, 1, 1, k)
 
 
 # ------------------------------------------------------------------------------- hostile files

@@ -35,7 +35,8 @@ def numbers(*values: int) -> bytes:
 
 
 def storage(kind: bytes = b"FloatStorage", key: bytes = text("0"), count: int = 6) -> bytes:
-    return b"(" + text("storage") + b"ctorch\n" + kind + b"\n" + key + text("cpu") + number(count) + b"tQ"  # fmt: skip  # noqa: E501
+    kind = b"ctorch\n" + kind + b"\n"
+    return b"(" + text("storage") + kind + key + text("cpu") + number(count) + b"tQ"
 
 
 def tensor(
@@ -72,7 +73,7 @@ PLAIN = st.recursive(
         | st.dictionaries(st.text() | st.integers(), inner)
         | st.tuples(inner, inner)
     ),
-    max_leaves=30,
+    max_leaves=10,
 )
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from enum import Enum
-from typing import BinaryIO
+from io import BufferedReader
 
 from lstmkit.shapes import InputError
 
@@ -81,7 +81,7 @@ def recognize(path: PathLike) -> Format:
     raise _unknown(path, _looks_like(head))
 
 
-def _zip(path: PathLike, file: BinaryIO) -> Format:
+def _zip(path: PathLike, file: BufferedReader) -> Format:
     from lstmkit.formats.zips import Archive
 
     names = Archive(path, file).names()
@@ -96,7 +96,7 @@ def _zip(path: PathLike, file: BinaryIO) -> Format:
     raise _unknown(path, f"a zip file of {len(names)} files{first}")
 
 
-def _safetensors(path: PathLike, file: BinaryIO, size: int) -> Format:
+def _safetensors(path: PathLike, file: BufferedReader, size: int) -> Format:
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > size - 8:
@@ -110,7 +110,7 @@ def _safetensors(path: PathLike, file: BinaryIO, size: int) -> Format:
     return Format.LSTMKIT if ours else Format.SAFETENSORS
 
 
-def _is_onnx(file: BinaryIO, size: int) -> bool:
+def _is_onnx(file: BufferedReader, size: int) -> bool:
     """Whether the bytes are the fields of a ModelProto, one after the other.
 
     A file that is cut off counts if it begins as exporters begin: its reader says what is wrong.

@@ -6,7 +6,8 @@ Source: the format's description, https://github.com/huggingface/safetensors.
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class SafeDict:
     format = "PyTorch state dict (safetensors)"
     others = 0
 
-    def __init__(self, path: Any, file: BinaryIO) -> None:
+    def __init__(self, path: Any, file: BufferedReader) -> None:
         self.path, self.file = path, file
         header, metadata, self._start = store.read_header(path, file)
         room = os.fstat(file.fileno()).st_size - self._start
@@ -57,7 +58,7 @@ class SafeDict:
         if array.size:
             self.file.seek(self._start + self._places[name])
             room = array.reshape(-1).data.cast("B")
-            if self.file.readinto(room) != len(room):  # type: ignore[attr-defined]
+            if self.file.readinto(room) != len(room):
                 raise damaged(self.path, "it is cut off")
         return widen(array, kind.dtype)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -59,7 +60,7 @@ class Checkpoint:
 
     format = "PyTorch state dict (zip)"
 
-    def __init__(self, path: Any, file: BinaryIO) -> None:
+    def __init__(self, path: Any, file: BufferedReader) -> None:
         self.path = path
         self.archive = zips.Archive(path, file)
         self.root = self._find_root()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from io import BufferedReader
 from typing import Any, BinaryIO, NamedTuple
 from zlib import crc32
 
@@ -58,7 +59,7 @@ class Archive:
         If the table of entries is not whole, or names one twice.
     """
 
-    def __init__(self, path: Any, file: BinaryIO) -> None:
+    def __init__(self, path: Any, file: BufferedReader) -> None:
         self.path, self.file = path, file
         self.size = os.fstat(file.fileno()).st_size
         self._table = b""
@@ -195,7 +196,7 @@ class Archive:
         if offset < 0 or offset + len(room) > size:
             raise damaged(self.path, f"entry {name!r:.60} has {size} bytes, and more are asked for")
         self.file.seek(start + offset)
-        if self.file.readinto(room) != len(room):  # type: ignore[attr-defined]
+        if self.file.readinto(room) != len(room):
             raise damaged(self.path, f"entry {name!r:.60} is cut off")
         if len(room) == size and self._differs(name, crc32(room)):
             raise damaged(self.path, f"the bytes of entry {name!r:.60} are not those written")

@@ -47,8 +47,9 @@ def by_path(tree: Group) -> list[Node]:
             shapes = {name.removeprefix("layer/"): shape for name, shape in shapes.items()}
             path += "/layer"
         node, takes, gives = _layer(key, name if isinstance(name, str) else key, path, shapes)
-        kind, _, number = re.fullmatch(r"(.*?)(_(\d{1,6}))?", key).groups("0")  # type: ignore[union-attr]
-        found.setdefault(kind, []).append((int(number), node, takes, gives))
+        numbered = re.search(r"_(\d{1,6})\Z", key)  # lstm, lstm_1, lstm_2: the order of one kind
+        kind, number = (key[: numbered.start()], int(numbered[1])) if numbered else (key, 0)
+        found.setdefault(kind, []).append((number, node, takes, gives))
     queues = [
         [one[1:] for one in sorted(group, key=lambda one: one[0])] for group in found.values()
     ]
