@@ -91,7 +91,7 @@ def test_every_kind_gives_the_same_columns(tmp_path):
         ({"a": "text"}, "column 'a' is 'text'; expected a column"),
         ({"a": np.zeros((2, 2))}, "column 'a' has shape (2, 2)"),
         (pl.LazyFrame({"a": [1]}), "collect() first"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "column 'a' occurs 2 times"),
+        (pd.DataFrame([[1, 2, 3]], columns=["b", "a", "a"]), "column 'a' occurs 2 times"),
         (iter([1, 2]), "expected an array"),
     ],
 )
