@@ -140,8 +140,6 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are():
         (["1", "", "-.5e1"], [1, np.nan, -5]),
         (pl.Series([None, None]), [np.nan] * 2),
         (pd.arrays.SparseArray([0.0, 2.0]), [0, 2]),
-        (pd.array([1, None], dtype="int64[pyarrow]"), [1, np.nan]),
-        (pd.array(["1", None], dtype="string[pyarrow]"), [1, np.nan]),
     ],
 )
 def test_numbers(values, expected):
