@@ -187,6 +187,10 @@ def test_names_and_times_that_are_numbers():
         answer = frame(one := panel("Forecaster", data, target=[names[1]]), forecasts(one))
         assert list(answer.columns) == [names[1]]
         assert one.series[0].target[:2, 0].tolist() == [1, 3]
+    data = pd.DataFrame({"n": [1, 2, 3]})  # whole numbers have forecasts with decimals
+    for whole in (data, data["n"]):
+        answer = frame(panel("Forecaster", whole), [np.array([[[1.5]], [[2.5]]])])
+        assert answer.to_numpy().ravel().tolist() == [1.5, 2.5]
     data = {"year": np.arange(1900, 1990, 10), "n": np.arange(9)}
     for table in (data, pd.DataFrame(data), pl.DataFrame(data)):
         one = panel("Forecaster", table, time="year", past=None)

@@ -91,7 +91,7 @@ def test_every_kind_gives_the_same_columns(tmp_path):
         ({"a": "text"}, "column 'a' is 'text'; expected a column"),
         ({"a": np.zeros((2, 2))}, "column 'a' has shape (2, 2)"),
         (pl.LazyFrame({"a": [1]}), "collect() first"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "column 'a' occurs 2 times"),
+        (pd.DataFrame([[1, 2, 3]], columns=["b", "a", "a"]), "column 'a' occurs 2 times"),
         (iter([1, 2]), "expected an array"),
     ],
 )
@@ -140,8 +140,6 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are():
         (["1", "", "-.5e1"], [1, np.nan, -5]),
         (pl.Series([None, None]), [np.nan] * 2),
         (pd.arrays.SparseArray([0.0, 2.0]), [0, 2]),
-        (pd.array([1, None], dtype="int64[pyarrow]"), [1, np.nan]),
-        (pd.array(["1", None], dtype="string[pyarrow]"), [1, np.nan]),
     ],
 )
 def test_numbers(values, expected):

@@ -54,6 +54,8 @@ def test_values_and_files_without_either(tmp_path):
     assert (len(X), y, names) == (2, None, [])
     X, y, names = read(tmp_path, "@classLabel true\r\n@data\r\n1:2:a\r\n")
     assert (X[0].shape, y.tolist(), names) == ((1, 2), ["a"], [])
+    X, y, names = read(tmp_path, "@data\n5,\n")  # a comma at the end
+    assert (X[0].tolist(), y) == ([[5]], None)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,7 @@ def test_values_and_files_without_either(tmp_path):
         ("@data\n1,2\n1,x\n", "line 3 of a.ts has 'x' as value 2 of a channel"),
         ("@data\n1,,2\n", "has '' as value 2 of a channel"),
         ("@data\n1_0\n", "has '1x0' as value 1 of a channel"),
+        ("@data\n1:\n", "line 2 of a.ts has '' as value 1 of a channel"),
         ("@data\n1,inf\n", "line 2 of a.ts has an infinite value"),
         ("@data\n1,2:3\n", "has channels of 1 to 2 steps"),
         ("@data\n1,2:3,4\n1,2\n", "line 3 of a.ts has 1 channels; expected 2, as the case before"),

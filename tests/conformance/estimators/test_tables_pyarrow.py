@@ -72,3 +72,9 @@ def test_pandas_with_types_of_pyarrow(dtype, where):
     answer = frame(panel("Forecaster", data.head(4)), [np.array([4.0, 5.0])[:, None, None]])
     expected = data.tail(2) if where == "index" else data.tail(2).reset_index(drop=True)
     pd.testing.assert_frame_equal(answer, expected)
+
+
+def test_numbers_of_pandas_in_types_of_pyarrow():
+    for values, dtype in [([1, None], "int64[pyarrow]"), (["1", None], "string[pyarrow]")]:
+        table = Table.of("Forecaster", pd.DataFrame({"x": pd.array(values, dtype=dtype)}))
+        np.testing.assert_array_equal(table.numbers("Forecaster", "x"), [1, np.nan])
