@@ -26,10 +26,10 @@ from lstmkit.shapes import (
     shown,
 )
 from lstmkit.tasks import sequences
-from lstmkit.tasks.fitted import Fitted
 from lstmkit.tasks.network import POOLINGS, Network, SequenceBatches
 from lstmkit.tasks.scaling import MISSING, SCALINGS, Scaling
 from lstmkit.tasks.sequences import Sequences
+from lstmkit.tasks.stored import Stored
 
 FEWEST = 30
 """Fewer sequences than these are not held out: they would say nothing."""
@@ -38,7 +38,7 @@ _WARMUP = 0.02  # of the run
 _OWN = ("model", "batches", "loss", "steps", "seconds", "seed", "validation", "about", "patience")
 
 
-class Estimator(Fitted):
+class Estimator(Stored):
     """The base of `SequenceClassifier`, `SequenceRegressor` and `SequenceTagger`."""
 
     result_: training.TrainingResult
