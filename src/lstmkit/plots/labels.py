@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 24  # letters of a class's name
 _COUNTED = 40  # classes, beyond which there is no room for figures in the cells
+_MARGIN = 0.15  # inches at the left and the right
 _NAMED = 120  # classes, beyond which only some names stand at the axes
 
 
@@ -84,9 +85,12 @@ def _draw(new_figure: type[Figure], table: Array, names: list[str], title: str) 
     size = max(cell * count, 1.6)
     counted = len(f" ({rows.max():,})")  # behind the names at the left
     edge = 0.5 + 0.085 * (longest + counted)  # inches that the names take
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    # Square cells move once more as they are drawn, and the names at the left with them.
     figure = new_figure(
         figsize=(max(size + edge + 1.6, 5.0), size + min(edge, 2.6) + 1.0),
-        layout="constrained",
+        layout=ConstrainedLayoutEngine(w_pad=_MARGIN),
         dpi=150,
     )
     axes = figure.add_subplot()
