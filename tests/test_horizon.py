@@ -496,6 +496,7 @@ def nan_at(row):
         ([series_of(wave(11))], r"series\[0\] has 11 rows; expected at least context \+ horizon"),
         ([series_of(nan_at(3))], r"series\[0\].target\[3, 0\] is nan; expected a finite number"),
         ([series_of(wave()), rich()], r"series\[1\] has .* = \(2, 2, 1\); expected \(1, 0, 0\)"),
+        ([series_of(1e200 * wave())], r"series\[0\].target has .*e\+201; expected .* most 1e\+100"),
         ([rich(ahead=-1)], r"series\[0\].known has 69 rows; expected at least the 70"),
     ],
 )
@@ -505,7 +506,7 @@ def test_a_series_that_cannot_be_used(given, words):
 
 
 def test_a_transform_that_the_numbers_do_not_allow():
-    with pytest.raises(InputError, match=r"has -1; expected numbers above 0 with transform=.log"):
+    with pytest.raises(InputError, match=r"\[0, 0\] is -1; expected a number above 0 with .*log"):
         model_of(transform="log").fit([series_of(np.arange(-1.0, 30))])
 
 

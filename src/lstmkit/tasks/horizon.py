@@ -41,6 +41,8 @@ _ARGUMENTS = (
 ).split()
 _SIGHT = ("start", "level", "local", "sizes")
 _SCALES = ("shift", "scale", "units", "least")
+_OPTIONS = ("clip_norm", "clip_value", "plateau", "report_every")
+_MOST = 1e100  # squares of larger numbers come near the end of float64
 _VALIDATE_EVERY = 10  # steps, where an epoch has fewer
 
 
@@ -198,7 +200,8 @@ class HorizonModel:
         tensorboard
             As in `training.train`; of several members each has a folder of its own in it.
         **options
-            The other arguments of `training.train` that make sense here: ``clip_norm``.
+            The other arguments of `training.train` that make sense here: ``clip_norm``,
+            ``clip_value``, ``plateau``, ``report_every``.
 
         Returns
         -------
@@ -212,6 +215,8 @@ class HorizonModel:
             If an argument, one of the model's own parameters or a series cannot be used.
         """
         self._check()
+        for option in options:
+            one_of(_OWNER, "an argument of fit", option, _OPTIONS)
         series = [self._checked(f"series[{k}]", one) for k, one in enumerate(series)]
         if not series:
             raise InputError(f"{_OWNER}: series is empty; expected at least one Series")
@@ -310,12 +315,18 @@ class HorizonModel:
                     f"{_OWNER}: {name}.{what}[{row}, {column}] is {array[row, column]}; expected "
                     "a finite number (fill what is missing)"
                 )
+            if array.size and np.abs(array).max() > _MOST:
+                raise InputError(
+                    f"{_OWNER}: {name}.{what} has {np.abs(array).max():g}; expected numbers of at "
+                    f"most {_MOST:g} (give them in a larger unit)"
+                )
         power = getattr(self, "power_", self.transform)
         if power != "auto" and not transforms.allowed([target], power):
+            row, column = divmod(int(target.argmin()), target.shape[1])
             least = "above 0" if power == "log" else "of at least 0"
             raise InputError(
-                f"{_OWNER}: {name}.target has {target.min():g}; expected numbers {least} "
-                f'with transform="{power}" (or transform="none")'
+                f"{_OWNER}: {name}.target[{row}, {column}] is {target.min():g}; expected a number "
+                f'{least} with transform="{power}" (or transform="none")'
             )
         return Series(target, past, known)
 
