@@ -3,8 +3,7 @@
 Every window's forecast is a naive one, corrected by a linear model, corrected by an LSTM. The
 linear model is solved first (`lstmkit.tasks.horizon_choice`) and stands in the network as a skip
 (`lstmkit.tasks.horizon_network`); the LSTM's head starts at zero, so that training starts from the
-linear answer and stops where windows held out say that it gains no more. If it never gained, the
-linear answer stays.
+linear answer and stops where windows held out say that it gains no more.
 """
 
 from __future__ import annotations
@@ -103,8 +102,9 @@ class HorizonModel:
         not learned from either. All blocks in turn choose the linear part, and those held out
         set the width of the quantiles.
     patience : int
-        Validations without a gain after which a member stops; it keeps its best weights, which may
-        be those that it began with: then it is the linear answer, and ``best_step`` is 0.
+        Validations without a gain after which a member stops; it keeps the best weights that were
+        validated. Those that it began with are not among them: measured on airline passengers,
+        with them the MASE was 0.62 instead of 0.59 (one seed).
     dtype : {"float32", "float64"}
         Of the networks.
     seed : int, optional
@@ -364,8 +364,6 @@ class HorizonModel:
         held = _Windows(choice, fold.held, 1024, self.dtype)
         steps = self.epochs * batches.steps_per_epoch
         options = {"clip_norm": 1.0, **options}
-        before = training.evaluate(network, held, self._loss)
-        start = {name: array.copy() for name, array in network.parameters.items()}
         result = training.train(
             network,
             batches,
@@ -380,10 +378,6 @@ class HorizonModel:
             nats=False,
             **options,
         )
-        if result.best_loss is None or result.best_loss >= before:  # the linear answer was better
-            for name, array in start.items():
-                network.parameters[name][...] = array
-            result = result._replace(best_step=0, best_loss=before)
         self.results_.append(result)
 
     def _loss(self, prediction: Array, targets: Array) -> tuple[float, Array]:
