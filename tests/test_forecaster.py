@@ -188,6 +188,63 @@ def test_what_is_known_ahead_comes_in_a_table_or_at_the_end_of_the_data():
     assert (model.predict(None, changed)["y"] != expected).any()
 
 
+def test_what_is_known_ahead_comes_as_an_array(tmp_path):
+    data = np.column_stack([Y, X[:60], X[1:61], X[2:62]])
+    model = small(horizon=2, context=6).fit(data, target=0, past=1, future=[3, 2])
+    ahead = np.array([[5.0, 6.0], [7.0, 8.0]])  # of the columns 3 and 2
+    whole = np.column_stack([np.full((2, 2), np.nan), ahead[:, ::-1]])
+    expected = model.predict(np.concatenate([data, whole]))
+    model.save(tmp_path / "m")
+    for one in (model, lk.load(tmp_path / "m")):
+        for future in (ahead, ahead.tolist(), whole, [ahead]):
+            np.testing.assert_array_equal(one.predict(future=future), expected)
+        with pytest.raises(
+            InputError, match="future: an array has 3 columns; expected 2, those of"
+        ):
+            one.predict(future=whole[:, 1:])
+        with pytest.raises(InputError, match=r"future: column 1, row 0 .*: is missing"):
+            one.predict(future=np.array([[1.0, np.nan], [1.0, 1.0]]))
+        with pytest.raises(InputError, match="data has 5 columns; expected 4, as in fit"):
+            one.predict(data[:, [0, 1, 2, 3, 3]], ahead)
+    many = small(horizon=2, context=6).fit([data[:, :2], data[:50, :2]], target=0, future=1)
+    one, other = many.predict(future=[X[:2], X[2:4]])
+    np.testing.assert_array_equal(many.predict(future=[X[:2], X[4:6]])[0], one)
+    assert (many.predict(future=[X[:2], X[4:6]])[1] != other).any()
+    with pytest.raises(InputError, match="future has the rows of 1 series; expected those of 2"):
+        many.predict(future=X[:2])
+    named = small(horizon=3, context=6).fit(table(x=X), target="y", future="x")  # and of a table
+    coming = {"month": np.datetime64("2005-01") + np.arange(3), "x": X[60:]}
+    answer, other = named.predict(future=X[60:]), named.predict(future=coming)
+    for name in answer:
+        np.testing.assert_array_equal(answer[name], other[name])
+
+
+def test_arguments_that_change_wait_for_the_next_fit(tmp_path):
+    model = small(horizon=2, context=np.int32(6)).fit(table())
+    expected, score = model.predict(), model.score(table())
+    model.set_params(horizon=3, quantiles=LEVELS, calendar=False, context=9, hidden_size=8)
+    model.save(tmp_path / "m")
+    for one in (model, lk.load(tmp_path / "m")):
+        answer = one.predict()
+        for name in expected:
+            np.testing.assert_array_equal(answer[name], expected[name])
+        assert one.score(table()) == score
+    assert lk.load(tmp_path / "m").get_params()["horizon"] == 2
+    assert list(model.fit(table()).predict()) == ["month", "y_q0.1", "y_q0.5", "y_q0.9"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        ({"transform": "log"}, {}, "column 'y', row 7: is 0; expected numbers above 0 with"),
+        ({}, {"epoch": 3}, "an argument of fit is 'epoch'; expected one of 'clip_norm'"),
+    ],
+)
+def test_what_fit_cannot_use_is_named(arguments, options, words):
+    with pytest.raises(InputError, match=words):
+        small(horizon=2, context=6, **arguments).fit(broken("y", 7, 0.0), **options)
+
+
 def test_one_row_ahead_is_enough_where_times_have_a_zone():
     hours = [f"2024-03-{29 + k // 24}T{k % 24:02d}:00+01:00" for k in range(60)]
     model = small(horizon=1, context=6).fit({"at": hours, "y": Y, "x": X[:60]}, future="x",
@@ -199,7 +256,9 @@ def test_one_row_ahead_is_enough_where_times_have_a_zone():
 
 def test_what_must_be_known_ahead_is_asked_for():
     model = small(horizon=3, context=6).fit(table(x=X), target="y", future="x")
-    with pytest.raises(InputError, match="'x' must be known for the 3 steps to forecast, and 0 ar"):
+    with pytest.raises(
+        InputError, match="column 'x' must be known for the 3 steps to forecast, and 0 ar"
+    ):
         model.predict()
     late = {"month": np.datetime64("2005-02") + np.arange(3), "x": X[60:]}
     with pytest.raises(InputError, match="future begins at 2005-02-01; expected 2005-01-01"):

@@ -264,25 +264,11 @@ def test_before_it_learns_a_member_is_the_linear_answer():
     np.testing.assert_allclose(model.predict(one, [80])[0, :, 0, 0], expected[0], rtol=1e-9)
 
 
-def test_a_member_that_never_gains_stays_the_linear_answer():
-    one = series_of(wave())
-    arguments = {"season": 4, "members": 1, "epochs": 2, "quantiles": LEVELS}
-    linear = model_of(**arguments, learning_rate=1e-300).fit([one])
-    worse = model_of(**arguments, learning_rate=1.0).fit([one])
-    result = worse.results_[0]
-    measured = [line["validation_loss"] for line in result.history if "validation_loss" in line]
-    assert result.best_step == 0
-    assert result.best_loss < min(measured)
-    np.testing.assert_array_equal(worse.predict(one, [80]), linear.predict(one, [80]))
-    np.testing.assert_array_equal(worse.widths_, linear.widths_)
-
-
 def test_the_lstm_learns_what_no_line_can():
     one = unlinear(400)
     target, known = one.target[:, 0], one.known
     model = model_of(context=4, horizon=2, hidden_size=16, members=1, epochs=40, batch_size=32)
     model.fit([series_of(target[:300], known=known[:302])])
-    assert model.results_[0].best_step > 0
     origins = np.arange(300, 399)
     actual = target[origins[:, None] + np.arange(2)]
     learned = np.abs(model.predict(one, origins)[:, :, 0, 0] - actual).mean()
@@ -393,7 +379,6 @@ def test_the_same_seed_gives_the_same_bits():
 
     def fit(seed):
         model = model_of(quantiles=LEVELS, seed=seed, **arguments).fit([one])
-        assert all(result.best_step > 0 for result in model.results_)  # no linear answer
         return model.predict(one, [200])
 
     own = fit(0)
@@ -496,6 +481,7 @@ def nan_at(row):
         ([series_of(wave(11))], r"series\[0\] has 11 rows; expected at least context \+ horizon"),
         ([series_of(nan_at(3))], r"series\[0\].target\[3, 0\] is nan; expected a finite number"),
         ([series_of(wave()), rich()], r"series\[1\] has .* = \(2, 2, 1\); expected \(1, 0, 0\)"),
+        ([series_of(1e200 * wave())], r"series\[0\].target has .*e\+201; expected .* most 1e\+100"),
         ([rich(ahead=-1)], r"series\[0\].known has 69 rows; expected at least the 70"),
     ],
 )
@@ -505,7 +491,7 @@ def test_a_series_that_cannot_be_used(given, words):
 
 
 def test_a_transform_that_the_numbers_do_not_allow():
-    with pytest.raises(InputError, match=r"has -1; expected numbers above 0 with transform=.log"):
+    with pytest.raises(InputError, match=r"\[0, 0\] is -1; expected a number above 0 with .*log"):
         model_of(transform="log").fit([series_of(np.arange(-1.0, 30))])
 
 

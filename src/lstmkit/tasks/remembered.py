@@ -38,21 +38,47 @@ def ends(panel: Panel) -> list[int]:
     return [int(timelines.positions(np.array([end, latest]), panel.timeline)[1]) for end in last]
 
 
+def width(panel: Panel) -> int | None:
+    """Return how many columns the arrays had that a panel was made of; None if it was no array."""
+    table = panel.table[0] if isinstance(panel.table, list) else panel.table
+    return len(table.names) if table.kind in ("array", "list") else None
+
+
 # ------------------------------ what is known ahead
+
+
+def array_width(future: Any) -> int | None:
+    """Return how many columns an array has, or each of a list of arrays; None if it is no array."""
+    if isinstance(future, list | tuple) and future and isinstance(future[0], np.ndarray):
+        future = future[0]
+    if isinstance(future, np.ndarray) and future.dtype.names:
+        return None
+    if not isinstance(future, np.ndarray | list | tuple) or len(future) == 0:
+        return None
+    rows = future if isinstance(future, np.ndarray) else np.array(future[:1], object)
+    return {1: 1, 2: rows.shape[-1]}.get(rows.ndim)
 
 
 def extended(owner: str, panel: Panel, future: Panel) -> Panel:
     """Put the rows of a table of what is known ahead after those of each series.
 
     ``future`` holds them as targets. Its rows must begin right after the last target, or among or
-    right after the rows that are known ahead already, which they replace.
+    right after the rows that are known ahead already, which they replace. Without times they begin
+    right after the last target.
     """
     found, clocks = [], []
+    unnamed = None in (panel.names[0], future.names[0])
+    if unnamed and len(panel.names) != len(future.names):
+        raise InputError(
+            f"{owner}: future has the rows of {len(future.names)} series; expected those of "
+            f"{len(panel.names)} (a table with the column that names the series, or for a list of "
+            "series a list)"
+        )
     for s, (name, one) in enumerate(zip(panel.names, panel.series, strict=True)):
         who = "" if name is None else f" series {shown(repr(name), 60)}"
-        if name not in future.names:
+        if not unnamed and name not in future.names:
             raise InputError(f"{owner}: future has no rows of{who}; expected some of every series")
-        k = future.names.index(name)
+        k = s if unnamed else future.names.index(name)
         rows, begin = future.series[k].target, len(one.target)
         if panel.times is not None and future.times is not None and panel.timeline is not None:
             own, after = panel.times[s], future.times[k]
@@ -66,6 +92,10 @@ def extended(owner: str, panel: Panel, future: Panel) -> Panel:
                 )
             begin += int(places[0])
             clocks.append(np.concatenate([own[:begin], after]))
+        elif panel.times is not None and panel.timeline is not None:
+            own = panel.times[s][:begin]
+            after = timelines.following(own[-1], panel.timeline, len(rows))
+            clocks.append(np.concatenate([own, after]))
         found.append(one._replace(known=np.concatenate([one.known[:begin], rows])))
     return panel._replace(series=found, times=clocks or panel.times)
 
@@ -77,10 +107,11 @@ def check_ahead(owner: str, panel: Panel, horizon: int) -> None:
         if ahead < horizon:
             which = "" if name is None else f" in series {shown(repr(name), 60)}"
             columns = ", ".join(repr(column) for column in panel.columns.future)
+            word = "column" if len(panel.columns.future) == 1 else "columns"
             raise InputError(
-                f"{owner}: {shown(columns)} must be known for the {horizon} steps to forecast, and "
-                f"{ahead} are given{which}; expected them in future=, or as rows at the end of "
-                "data with an empty target"
+                f"{owner}: {word} {shown(columns)} must be known for the {horizon} steps to "
+                f"forecast, and {ahead} are given{which}; expected them in future=, or as rows at "
+                "the end of data with an empty target"
             )
 
 
@@ -107,6 +138,7 @@ def config(panel: Panel) -> dict[str, Any]:
         "listed": isinstance(panel.table, list),
         "table": table.kind if table.kind in ("array", "list") else "dict",
         "one_axis": bool(table.one_axis),
+        "width": width(panel),
         "times": unit,
         "timeline": None if panel.timeline is None else list(panel.timeline),
         "columns": {
@@ -142,13 +174,17 @@ def restored(owner: str, found: Mapping[str, Any], numbers: Mapping[str, Array])
     InputError, KeyError, TypeError, ValueError
         If something is missing or does not fit the rest.
     """
-    wanted = {"names", "listed", "table", "one_axis", "times", "timeline", "columns"}
+    wanted = {"names", "listed", "table", "one_axis", "width", "times", "timeline", "columns"}
     if set(found) != wanted:
         raise InputError(f"{owner}: end lacks, or should not have, something")
     one_of(owner, "table", found["table"], ("array", "list", "dict"))
     for name in ("listed", "one_axis"):
         if not isinstance(found[name], bool):
             raise InputError(f"{owner}: {name} is no boolean")
+    if found["table"] == "dict":
+        one_of(owner, "width", found["width"], (None,))
+    else:
+        positive_integer(owner, "width", found["width"])
     names = list(found["names"])
     columns = _columns(owner, found["columns"])
     for name in (*names, columns.time, columns.series, *columns[2], *columns[3], *columns[4]):
@@ -247,7 +283,8 @@ def _table(found: Mapping[str, Any], columns: Columns) -> Table:
             0, "int64" if found["times"] == "number" else _UNITS[found["times"] or "s"]
         )
         return Table("dict", {name: times for name in (columns.time, columns.series)}, 0)
-    return Table(found["table"], {}, 0, ndim=1 if found["one_axis"] else 2)
+    empty = dict.fromkeys(range(found["width"]), np.empty(0))
+    return Table(found["table"], empty, 0, ndim=1 if found["one_axis"] else 2)
 
 
 def _plain(name: Any) -> Any:

@@ -16,7 +16,7 @@ LSTM = "LSTM"
 METRICS = ("MAE", "RMSE", "MASE", "pinball", "coverage")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Backtest:
     """What `Forecaster.backtest` found. ``print(result)`` shows the table and the verdict.
 
@@ -152,7 +152,7 @@ class Backtest:
             columns[metric] = [row[metric] for row in self.table.values()]
         return self.frame_of(columns)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Write the table, aligned, and the verdict."""
         heads = list(next(iter(self.table.values())))
         titles = [f"{self.level:.0%} covers" if head == "coverage" else head for head in heads]
@@ -226,6 +226,7 @@ def _by_squares(table: dict[str, dict[str, float]], wins: bool) -> str:
     least = min(errors, key=lambda method: errors[method])
     if wins and least != LSTM:
         return f", but {least} has a smaller RMSE"
-    if not wins and least == LSTM:
+    others = [error for method, error in errors.items() if method != LSTM]
+    if not wins and errors[LSTM] < min(others):
         return ", unless large errors count most: the LSTM's RMSE is the least"
     return ""
