@@ -82,6 +82,7 @@ class Forecaster(FittedForecaster):
 
     Examples
     --------
+    >>> import numpy as np
     >>> t = np.arange(48)
     >>> data = {"month": np.datetime64("2020-01") + t, "sold": 100 + t + 20.0 * (t % 12 == 11)}
     >>> model = Forecaster(horizon=3, members=1, epochs=5, random_state=0).fit(data)
