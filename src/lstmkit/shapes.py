@@ -123,12 +123,13 @@ def integer_array(
     if array.dtype.kind not in "ui" and array.size:
         raise InputError(f"{owner}: {name} has dtype {array.dtype}; expected integers")
     check_shape(owner, name, array, axes)
-    wrong = np.zeros(array.shape, bool)
-    if low is not None:
-        wrong |= array < low
-    if high is not None:
-        wrong |= array > high
-    if wrong.any():
+    below = low is not None and array.size and array.min() < low
+    if below or (high is not None and array.size and array.max() > high):
+        wrong = np.zeros(array.shape, bool)
+        if low is not None:
+            wrong |= array < low
+        if high is not None:
+            wrong |= array > high
         where = tuple(int(k) for k in np.argwhere(wrong)[0])
         bounds = f"at least {low}" if high is None else f"{low} to {high}"
         place = f"{name}[{', '.join(map(str, where))}]" if where else name

@@ -111,10 +111,8 @@ def last_rows(rows: int, sizes: list[int]) -> Any:
     if sizes and sizes[-1] == rows:  # all are of one length
         tokens = sum(sizes)
         return slice(tokens, tokens + rows)
-    starts = rows + np.concatenate(([0], np.cumsum(sizes)))[:-1].astype(np.intp)
-    row = np.arange(rows)
-    lengths = np.searchsorted(-np.asarray(sizes, np.intp), -row, side="left")
-    last = row.copy()
-    running = lengths > 0
-    last[running] += starts[lengths[running] - 1]
-    return last
+    row, counts = np.arange(rows), np.asarray(sizes, np.intp)
+    lengths = np.searchsorted(-counts, -row, side="left")
+    starts = np.zeros(len(sizes) + 1, np.intp)  # of the initial rows, then of each step's
+    starts[1:] = np.cumsum(counts) - counts + rows
+    return row + starts[lengths]

@@ -20,19 +20,17 @@ from lstmkit.cell import ACTIVATIONS, Cell, Function, name_and_numbers
 from lstmkit.engine.base import NO_MASKS, Masks, State, Weights, in_file, last_rows
 from lstmkit.shapes import Array
 
-FORWARD: dict[str, Any] = {"float32": _native.Forward_float32, "float64": _native.Forward_float64}
-BACKWARD: dict[str, Any] = {
-    "float32": _native.Backward_float32,
-    "float64": _native.Backward_float64,
-}
+# By the letter of a dtype: NumPy makes its name anew each time that it is asked for.
+FORWARD: dict[str, Any] = {"f": _native.Forward_float32, "d": _native.Forward_float64}
+BACKWARD: dict[str, Any] = {"f": _native.Backward_float32, "d": _native.Backward_float64}
 KINDS = tuple(ACTIVATIONS)
 """In the order of ``Activation`` in native/cell.hpp."""
 LINEAR: dict[str, Any] = {
-    "float32": (_native.linear_float32, _native.linear_backward_float32),
-    "float64": (_native.linear_float64, _native.linear_backward_float64),
+    "f": (_native.linear_float32, _native.linear_backward_float32),
+    "d": (_native.linear_float64, _native.linear_backward_float64),
 }
-KEPT: dict[str, Any] = {"float32": _native.Kept_float32, "float64": _native.Kept_float64}
-STEPS: dict[str, Any] = {"float32": _native.Steps_float32, "float64": _native.Steps_float64}
+KEPT: dict[str, Any] = {"f": _native.Kept_float32, "d": _native.Kept_float64}
+STEPS: dict[str, Any] = {"f": _native.Steps_float32, "d": _native.Steps_float64}
 
 
 class NativeTape(NamedTuple):
@@ -102,7 +100,7 @@ UNITS = 64  # as in native/kernel.hpp
 
 def pack_from_file(cell: Cell, weights: Weights) -> Any:
     """Return the weights packed, read in pieces: at no time is a matrix there twice."""
-    kept = KEPT[weights["weight_ih"].dtype.name](describe(cell), {})
+    kept = KEPT[weights["weight_ih"].dtype.char](describe(cell), {})
     hidden = cell.hidden_size
     for which, name in enumerate(("weight_ih", "weight_hh")):
         matrix: Any = weights[name]
@@ -124,7 +122,7 @@ def keep(cell: Cell, weights: Weights) -> Any:
     options, key = describe(cell), weights["weight_hh"]
     ref, kept = _kept.get(id(key), (None, None))
     if ref is None or ref() is not key or not kept.of(options, weights):
-        kept = KEPT[key.dtype.name](options, weights)
+        kept = KEPT[key.dtype.char](options, weights)
         _kept[id(key)] = weakref.ref(key, partial(_forget, id(key))), kept
     return kept
 
@@ -189,7 +187,7 @@ def _forward(
         kept = keep(cell, weights)
         weights = {name: array for name, array in weights.items() if not in_file(array)}
     weights = dense(weights)
-    ready = FORWARD[dtype.name](describe(cell), weights, arrays, sizes, rows, kept)
+    ready = FORWARD[dtype.char](describe(cell), weights, arrays, sizes, rows, kept)
 
     def result() -> tuple[Array, State, NativeTape | None]:
         last = last_rows(rows, sizes)  # a copy, or the last step would hold all others
@@ -215,7 +213,7 @@ def backward_all(calls: list[tuple[Any, ...]]) -> list[tuple[Array, State, Weigh
         flow: dict[str, Any] = {"dy": np.ascontiguousarray(dy), "dh": dh, "dc": dc, "dx": dx}
         grads = {name: empty(shape, dy.dtype) for name, shape in cell.shapes().items()}
         ready.append(
-            BACKWARD[dy.dtype.name](
+            BACKWARD[dy.dtype.char](
                 describe(cell), dense(weights), tape.arrays, tape.sizes, tape.rows, flow, grads
             )
         )
@@ -229,7 +227,7 @@ def linear(weights: Weights, x: Array) -> Array:
     weights = dense(weights)
     outputs, inputs = weights["weight"].shape
     y = empty((len(x), outputs), x.dtype)
-    run = LINEAR[x.dtype.name][0]
+    run = LINEAR[x.dtype.char][0]
     x = np.ascontiguousarray(x)
     run(len(x), inputs, outputs, x, weights["weight"], weights.get("bias"), y)
     return y
@@ -240,7 +238,7 @@ def linear_step(weights: Weights, rows: int) -> Callable[[Array], Array]:
     weights = dense(weights)
     weight, bias = weights["weight"], weights.get("bias")
     outputs, inputs = weight.shape
-    run, dtype, shape = LINEAR[weight.dtype.name][0], weight.dtype, (rows, outputs)
+    run, dtype, shape = LINEAR[weight.dtype.char][0], weight.dtype, (rows, outputs)
 
     def step(x: Array) -> Array:
         y = np.empty(shape, dtype)
@@ -256,7 +254,7 @@ def linear_backward(weights: Weights, x: Array, dy: Array) -> tuple[Array, Weigh
     outputs, inputs = weights["weight"].shape
     dx = empty((len(x), inputs), x.dtype)
     grads = {name: empty(array.shape, x.dtype) for name, array in weights.items()}
-    run = LINEAR[x.dtype.name][1]
+    run = LINEAR[x.dtype.char][1]
     out = (dx, grads["weight"], grads.get("bias"))
     run(len(x), inputs, outputs, x, weights["weight"], dy, *out)
     return dx, grads
@@ -266,6 +264,6 @@ class Stepper:
     """Cells one above the other, fed one step at a time; the weights are packed once, here."""
 
     def __init__(self, cells: list[Cell], weights: list[Weights], rows: int) -> None:
-        dtype = weights[0]["weight_ih"].dtype.name
+        dtype = weights[0]["weight_ih"].dtype.char
         steps = STEPS[dtype]([describe(cell) for cell in cells], [dense(w) for w in weights], rows)
         self.bind, self.step = steps.bind, steps.step  # see `lstmkit.engine.numpy_twin.Stepper`

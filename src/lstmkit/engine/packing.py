@@ -7,6 +7,7 @@ step 1 of those that have one, and so on. PyTorch's PackedSequence has the same 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -55,11 +56,18 @@ class Packing:
         counts = np.searchsorted(-self.sorted_lengths, -np.arange(steps), side="left")
         self.sizes = [int(n) for n in counts if n]
         self.tokens = sum(self.sizes)
-        starts = np.concatenate(([0], np.cumsum(self.sizes)))[:-1].astype(np.intp)
-        time = np.repeat(np.arange(len(self.sizes)), self.sizes)
-        sorted_row = np.arange(self.tokens) - starts[time]
-        self._place: Index = self.order[sorted_row] * steps + time  # in the flat (N · T)
-        self._mirror: Index = starts[self.sorted_lengths[sorted_row] - 1 - time] + sorted_row
+        self._starts = np.concatenate(([0], np.cumsum(self.sizes)))[:-1].astype(np.intp)
+        self._time = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        self._sorted_row = np.arange(self.tokens) - self._starts[self._time]
+        place: Index = self.order[self._sorted_row] * steps + self._time
+        self._place = place  # in the flat (N · T)
+
+    @cached_property
+    def _mirror(self) -> Index:
+        """Where each step stands in its sequence turned around; one direction needs none of it."""
+        last = self.sorted_lengths[self._sorted_row] - 1
+        mirror: Index = self._starts[last - self._time] + self._sorted_row
+        return mirror
 
     def pack(self, x: Array) -> Array:
         """(N, T, …) → (tokens, …), a copy."""
