@@ -46,7 +46,7 @@ SCRIPT = textwrap.dedent(
 
 # In float32 a product of NumPy's rounds a row differently at another place in its matrix, by 1e-6;
 # one of the checks allows 1e-7 between two orders of the same samples.
-@pytest.mark.parametrize("engine, dtype", [("native", "float32"), ("numpy", "float64")])
+@pytest.mark.parametrize(("engine", "dtype"), [("native", "float32"), ("numpy", "float64")])
 @pytest.mark.parametrize("kind", ["SequenceClassifier", "SequenceRegressor"])
 def test_every_check_of_scikit_learn_passes(kind, engine, dtype):
     import json
