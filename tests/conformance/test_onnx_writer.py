@@ -627,7 +627,7 @@ def test_other_models_are_refused(tmp_path):
     with pytest.raises(InputError, match="model is Linear; expected an LSTM or a Sequential"):
         save(Linear(2, 3), tmp_path / "m.onnx")
     layers = {"a": Recurrent(lk.LSTM(2, 3), last=True), "b": lk.LSTM(3, 3)}
-    with pytest.raises(InputError, match="layer 'b' stands after one that shows the last step"):
+    with pytest.raises(InputError, match="layer 'b' stands after one that gives one step"):
         save(Sequential(layers), tmp_path / "m.onnx")
     both = Bidirectional(Recurrent(lk.LSTM(2, 3)), Recurrent(lk.LSTM(2, 3), backwards=True))
     layers = {"a": both, "a_forward": lk.LSTM(6, 3)}
