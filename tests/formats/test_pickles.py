@@ -66,12 +66,12 @@ def plain(value: object) -> object:
     return value
 
 
+# Letters of one to four bytes: all of Unicode takes seconds to list.
+TEXT = st.text("a\0\n\\é\u2603\U0001f600")
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
     lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(st.text() | st.integers(), inner)
-        | st.tuples(inner, inner)
+        st.lists(inner) | st.dictionaries(TEXT | st.integers(), inner) | st.tuples(inner, inner)
     ),
     max_leaves=10,
 )

@@ -109,6 +109,7 @@ def test_two_mistakes_at_once_are_named_both():
     assert set(report.mistakes[0].names) == {"bf for i", "h = o*c"}
 
 
+@pytest.mark.lesson
 def test_three_at_once_too():
     wrong = STEP.replace("[h_prev, x_t]", "[x_t, h_prev]").replace("o * np.tanh(c_t)", "o * c_t")
     wrong = wrong.replace('np.tanh(params["Wc"]', 'sigmoid(params["Wc"]')
@@ -184,6 +185,7 @@ def test_a_sequence_that_is_wrong(old, new, text):
     assert any(text in finding.text for finding in report.mistakes), report.text()
 
 
+@pytest.mark.lesson
 def test_weights_for_hx_given_xh_is_a_mistake_where_the_layout_is_said_and_a_convention_elsewhere():
     crossed = STEP.replace("[h_prev, x_t]", "[x_t, h_prev]")
     assert "h and x concatenated in the other order" in only(run(crossed))
@@ -356,6 +358,7 @@ class LSTM:
 )
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize(
     ("source", "assumed"),
     [
@@ -411,7 +414,7 @@ def test_a_cell_inside_an_object_with_its_weights_in_a_dict():
     assert "the first step left out" in only(run(late))
 
 
-@pytest.mark.samples
+@pytest.mark.lesson
 @pytest.mark.parametrize(
     "init",
     [
@@ -437,6 +440,7 @@ def test_the_sizes_of_an_object_go_by_name_where_they_need_not_be_given(init):
     assert report.passed, report.text()
 
 
+@pytest.mark.lesson
 def test_an_object_that_is_made_of_its_weights():
     start = OBJECT.index("    def __init__")
     source = OBJECT[:start] + "    def __init__(self, params):\n        self.p = params\n"
@@ -486,6 +490,7 @@ def test_the_state_may_be_a_named_tuple(fields):
     assert report.passed, report.text()
 
 
+@pytest.mark.lesson
 def test_gates_that_start_alike():
     """They learn the same thing for ever; nothing in the outputs of given weights shows it."""
     drawn = "np.random.default_rng(0).normal(size=shape)"
@@ -706,7 +711,7 @@ def test_mistakes_of_the_way_back(old, new, text):
     assert text in only(run(BACK.replace(old, new)))
 
 
-@pytest.mark.samples
+@pytest.mark.lesson
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
@@ -797,7 +802,7 @@ def lstm_cell_step_backward(x_t, h_prev, c_prev, params, dh_t, dc_t):
 )
 
 
-@pytest.mark.samples
+@pytest.mark.lesson
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
@@ -823,6 +828,7 @@ def test_neither_of_two_biases_can_be_forgotten(old, new, text):
     assert text in only(run(step.replace(old, new)))
 
 
+@pytest.mark.lesson
 def test_each_of_two_biases_has_the_whole_gradient():
     report = run(TWO)
     assert "✓ lstm_cell_step_backward: every gradient equals the complex step's" in report.text()
@@ -880,6 +886,7 @@ def test_the_rows_of_a_batch_must_not_mix():
     assert "lstm_cell_step: right for one row, wrong for a batch" in notes(report)[0]
 
 
+@pytest.mark.lesson
 def test_a_layer_that_could_be_taken_for_a_step_is_not_given_rows_for_steps():
     layer = """\
 class LSTM:
@@ -917,6 +924,7 @@ def lstm_step(x, h, c, p):
 )
 
 
+@pytest.mark.lesson
 def test_pytorchs_names_mean_pytorchs_order():
     assert run(FUSED).passed
     swapped = FUSED.replace("i, f, g, o =", "f, i, g, o =")
@@ -928,6 +936,7 @@ def test_pytorchs_names_mean_pytorchs_order():
     assert run(swapped.replace("One step;", "Gates in the order f, i, g, o;")).passed
 
 
+@pytest.mark.lesson
 def test_an_order_that_was_inferred_is_said_to_be():
     other = FUSED.replace("_ih", "x").replace("_hh", "h").replace('p["bx"] + p["bh"]', 'p["b"]')
     note = "the order of the gates, f, i, g, o, was inferred, so a swap of gates"
@@ -959,6 +968,7 @@ def test_what_differs_is_told_under_the_convention_that_fits_best():
     assert "W·x on [x; h]" in report.assumed[0]
 
 
+@pytest.mark.lesson
 def test_a_sequence_alone_is_told_under_the_convention_that_fits_best():
     loop = SEQUENCE.split("def lstm_output_layer")[0].replace("lstm_cell_step", "one_of_mine")
     loop = re.sub(r'params\["([Wb])(.)"\]', r'params["\1_\2"]', loop).replace("[h; x]", "both")
@@ -968,6 +978,7 @@ def test_a_sequence_alone_is_told_under_the_convention_that_fits_best():
     assert "W·x on [x; h]" in report.assumed[0]
 
 
+@pytest.mark.lesson
 def test_a_state_in_the_order_of_tensorflow():
     other = STEP.replace("x_t, h_prev, c_prev, params", "x_t, state, params")
     other = other.replace("    hx =", "    c_prev, h_prev = state\n    hx =")
@@ -1000,7 +1011,7 @@ def test_a_sequence_is_not_blamed_for_its_step():
     assert "it returns 5 states; expected 6, one a step" in run(few).text()
 
 
-@pytest.mark.samples
+@pytest.mark.lesson
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -1033,7 +1044,7 @@ AFTER = (
 )
 
 
-@pytest.mark.samples
+@pytest.mark.lesson
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
@@ -1057,6 +1068,7 @@ def test_what_a_way_back_through_time_gives_its_step(changes, name):
     assert report.mistakes[0].names == (name,)
 
 
+@pytest.mark.lesson
 def test_a_backward_step_that_passed_is_not_to_be_looked_at_first():
     source = BACK_SEQUENCE.replace("dh_states[t] + dh,", "1.5 * dh_states[t] + dh,")
     said = "wrong for a single step already, though the backward step is right: look at which"
@@ -1066,7 +1078,7 @@ def test_a_backward_step_that_passed_is_not_to_be_looked_at_first():
 # Weights that are arguments, and weights in a list.
 
 
-@pytest.mark.samples
+@pytest.mark.lesson
 @pytest.mark.parametrize("head", ["x, h, c, W, b", "x, h, c, *, W, b", "x, state, W, b"])
 def test_w_beside_a_bias_is_a_weight(head):
     body = f'''\
@@ -1119,6 +1131,7 @@ def test_params_that_are_unpacked_in_an_order():
     assert "the input gate computed as the forget gate is" in again.mistakes[0].text
 
 
+@pytest.mark.lesson
 @pytest.mark.parametrize("new", ["a, b, d, e, k, l, m, n = params", "Wf = params[0]"])
 def test_params_whose_order_is_not_told(new):
     report = run(STEP.replace("    hx =", f"    {new}\n    hx ="))

@@ -452,6 +452,7 @@ def test_checking_the_workspace_changes_nothing_in_it(folder, name):
     assert report.printed == ""
 
 
+@pytest.mark.lesson
 def test_stubs_are_open_and_no_mistakes(folder):
     report = check(folder / "lesson.py")
     functions = re.findall(r"^def (\w+)", "\n".join(e.stub for e in exercises()), re.MULTILINE)
@@ -527,6 +528,7 @@ def test_a_loop_without_end_is_told_and_hangs_nobody(folder):
     assert "✓ loss passed" in shown
 
 
+@pytest.mark.lesson
 def test_what_does_not_come_along_does_not_hide_the_mistake(folder, capsys):
     source = SOLUTIONS["cell_step"].replace("o * np.tanh(c_t)", "one() * o * c_t")
     names = namespace(f"one = type('One', (), {{'__call__': lambda self: 1}})()\n{source}")
