@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -40,6 +43,19 @@ def answered(model, found):
     if isinstance(model, lk.SequenceRegressor):
         return found[:, 0]
     return targets.softmax(found)
+
+
+def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
+    """``py``, not ``python``: the other examples of the pages run where there is no ONNX."""
+    page = Path(__file__).parents[2] / "docs" / "classification.md"
+    text = page.read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```\{code-block\} py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    model = fitted("mean")
+    exec(compile(example, page.name, "exec"), {"model": model})
+    session = pytest.importorskip("onnxruntime").InferenceSession("first.onnx")
+    (found,) = session.run(None, {"x": X.astype(np.float32), "lengths": np.full(24, 5, np.int32)})
+    np.testing.assert_allclose(answered(model, found), model.predict_proba(X), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)
