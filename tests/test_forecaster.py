@@ -423,6 +423,19 @@ def test_new_data_are_measured_as_they_come():
     beside = small(horizon=2, context=6, season=6, quantiles=LEVELS).backtest(table(), origins=3)
     for method in ("persistence", "seasonal-naive", "ridge on lags"):
         assert result.table[method] == beside.table[method]
+    assert result.caution == beside.caution == ""
+
+
+def test_rows_that_were_learned_are_named_where_they_are_measured(tmp_path):
+    pytest.importorskip("sklearn")
+    model = small(horizon=2, context=6, season=6, quantiles=LEVELS).fit(table(57))
+    model.save(tmp_path / "model.safetensors")
+    for one in (model, lk.load(tmp_path / "model.safetensors")):
+        result = one.evaluate(table(), origins=3)  # at rows 56, 57, 58; learned up to row 56
+        assert result.caution.startswith("But 1 of 3 origins are among the rows that the model has")
+        assert str(result).endswith(f"{result.verdict} {result.caution}")
+    model.fit(table(57)["y"])  # without times nobody knows
+    assert model.evaluate(table()["y"], origins=3).caution == ""
 
 
 def test_the_backtest_learns_from_what_stands_before():

@@ -278,7 +278,7 @@ class FittedForecaster(Parameters):
 
         As in `backtest`, but the network learns nothing: it forecasts from origins in ``data``. The
         simple methods learn from what stands there before the first origin. On the rows that `fit`
-        has seen the network looks better than it is.
+        has seen the network looks better than it is; where times tell, ``caution`` says so.
 
         Parameters
         ----------
@@ -295,7 +295,15 @@ class FittedForecaster(Parameters):
         read = self._read(data, ahead=False)
         given: dict[str, Any] = {"origins": origins, "stride": stride}
         model, arrays = self.model_, self._arrays(read)
-        return self._measure(lambda _: model, model, read, arrays, **given)
+        result = self._measure(lambda _: model, model, read, arrays, **given)
+        seen = remembered.learned(self._end, read, result.origins)
+        if seen:
+            count = sum(map(len, result.origins))
+            result.caution = (
+                f"But {seen} of {count} origins are among the rows that the model has learned from, "
+                "where it looks better than it is: measure it on later rows, or with backtest."
+            )
+        return result
 
     def _measure(
         self,

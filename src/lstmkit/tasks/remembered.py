@@ -44,6 +44,24 @@ def width(panel: Panel) -> int | None:
     return len(table.names) if table.kind in ("array", "list") else None
 
 
+def learned(end: Panel, read: Panel, origins: Sequence[Array]) -> int:
+    """Return how many origins are not later than the rows of fit; 0 where there are no times.
+
+    ``end`` is what `tail` left of these rows, ``origins`` are rows of each series of ``read``.
+    """
+    if end.times is None or read.times is None:
+        return 0
+    last = {
+        name: own[len(one.target) - 1]
+        for name, own, one in zip(end.names, end.times, end.series, strict=True)
+    }
+    return sum(
+        int((own[rows] <= last[name]).sum())
+        for name, own, rows in zip(read.names, read.times, origins, strict=True)
+        if name in last
+    )
+
+
 # ------------------------------ what is known ahead
 
 

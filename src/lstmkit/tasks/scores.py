@@ -51,6 +51,8 @@ class Backtest:
         over all series, origins, steps and targets. MASE is nan where no series has a scale.
     verdict : str
         One sentence: whether the LSTM is worth it here.
+    caution : str
+        One more where a fitted model was measured on rows that it may have learned from.
     """
 
     names: list[Any]
@@ -64,6 +66,7 @@ class Backtest:
     scales: list[Array]
     season: int
     frame_of: Callable[[dict[str, Any]], Any] = dict
+    caution: str = ""
     table: dict[str, dict[str, float]] = field(init=False)
     verdict: str = field(init=False)
 
@@ -153,7 +156,7 @@ class Backtest:
         return self.frame_of(columns)
 
     def __repr__(self) -> str:
-        """Write the table, aligned, and the verdict."""
+        """Write the table, aligned, the verdict, and the caution if there is one."""
         heads = list(next(iter(self.table.values())))
         titles = [f"{self.level:.0%} covers" if head == "coverage" else head for head in heads]
         rows = [["", *titles]]
@@ -169,7 +172,7 @@ class Backtest:
         ]
         if self.season == 1:
             lines.append("(no season is known: seasonal-naive is persistence)")
-        return "\n".join([*lines, "", self.verdict])
+        return "\n".join([*lines, "", f"{self.verdict} {self.caution}".rstrip()])
 
 
 def joined(arrays: Sequence[Array]) -> Array:
