@@ -300,8 +300,8 @@ class FittedForecaster(Parameters):
         if seen:
             count = sum(map(len, result.origins))
             result.caution = (
-                f"But {seen} of {count} origins are among the rows that the model has learned from, "
-                "where it looks better than it is: measure it on later rows, or with backtest."
+                f"But {seen} of {count} origins are among the rows that the model has learned "
+                "from, where it looks better than it is: measure on later rows, or with backtest."
             )
         return result
 
