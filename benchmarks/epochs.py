@@ -18,30 +18,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
-THREADS = argparse.ArgumentParser(add_help=False)
-THREADS.add_argument("--threads", type=int, default=2)
-threads = THREADS.parse_known_args()[0].threads
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LSTMKIT_NUM_THREADS"):
-    os.environ[variable] = str(threads)
+import numpy as np
+import timing
+import torch
+from grid import Contender
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-import time  # noqa: E402  (the thread counts must be set first)
-from collections.abc import Callable, Iterator  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
-from functools import partial  # noqa: E402
-from typing import NamedTuple  # noqa: E402
+import lstmkit as lk
+from lstmkit import losses, optimizers, training
+from lstmkit.tasks.network import Network, SequenceBatches
 
-import numpy as np  # noqa: E402
-import timing  # noqa: E402
-import torch  # noqa: E402
-from grid import Contender  # noqa: E402
-from torch.nn import functional  # noqa: E402
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
-
-import lstmkit as lk  # noqa: E402
-from lstmkit import losses, optimizers, training  # noqa: E402
-from lstmkit.tasks.network import Network, SequenceBatches  # noqa: E402
-
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LSTMKIT_NUM_THREADS")
+"""Libraries read these as they are imported: `main` sets them, and begins anew."""
 RATE, CLIP, BOUND = 1e-3, 1.0, 1.5
 EPOCHS = 20  # of a run that is timed
 TOLERANCE = 1e-2
@@ -249,10 +244,15 @@ def check(problem: Problem) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], parents=[THREADS])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--processor-time", action="store_true")
     arguments = parser.parse_args()
+    threads = arguments.threads
+    wanted = dict.fromkeys(POOLS, str(threads))
+    if not wanted.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
     if arguments.processor_time:
         timing.clock = time.process_time
     print(f"{lk.backend()}; PyTorch {torch.__version__}, at most {threads} thread(s)\n")

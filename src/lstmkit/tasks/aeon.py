@@ -40,6 +40,7 @@ _COLLECTIONS = {
     "capability:missing_values": False,  # by the parameter `missing`
     "algorithm_type": "deeplearning",
 }
+_FORECASTS = {"capability:exogenous": True, "capability:horizon": True}
 _SMALL: dict[str, Any] = {"hidden_size": 4, "epochs": 3, "batch_size": 4}
 
 
@@ -181,7 +182,7 @@ class LSTMForecaster(
     (2,)
     """
 
-    _tags = {"capability:exogenous": True, "capability:horizon": True}  # noqa: RUF012
+    _tags = _FORECASTS
 
     __init__ = constructor(Forecaster, leave_out=("quantiles", "calendar", "missing"))
 
